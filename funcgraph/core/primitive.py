@@ -1,0 +1,232 @@
+"""Primitives: one immutable record per operation, with every rule; the record is the callable.
+
+A derivative is given once, by kind, and serves forward and reverse mode:
+
+    Zero()                    no derivative (floor, greater, argmax)
+    Elementwise(r1, r2, ...)  r_i(g, y, *args) = g * dy/dx_i; diagonal, so its own transpose
+    Linear(transpose)         transpose(g, *args) -> cotangents of the first `linear` arguments
+    Bilinear(t1, t2)          t_i(g, x1, x2) -> cotangent of x_i
+    General(jvp, vjp)         jvp(tangents, y, *args), vjp(g, y, *args); None = zero
+
+y is the value of the operation. Rules use public operations on what they are given, so that they
+nest. A transpose may read only shape and dtype of the arguments it is linear in.
+
+May import `core.aval`, `core.jaxlink`, `core.trace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.jaxlink import jax_name
+from funcgraph.core.trace import JAX, KIND, TRACER
+
+__all__ = [
+    "REGISTRY",
+    "Bilinear",
+    "Binary",
+    "Derivative",
+    "Elementwise",
+    "General",
+    "Linear",
+    "Primitive",
+    "Unary",
+    "Zero",
+]
+
+Rule = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """The operation is piecewise constant, or its value is not a number: no derivative."""
+
+
+class Elementwise:
+    """rules[i](g, y, *args, **attrs) is g times the derivative by argument i; None = constant.
+
+    `keep` says which values the rules read: "x" the arguments, "y" the output. What they do not
+    read is not kept for the backward pass. A rule must be linear in g, element by element.
+    """
+
+    __slots__ = ("keep", "rules")
+
+    def __init__(self, *rules: Rule | None, keep: str = "xy") -> None:
+        self.rules = rules
+        self.keep = keep
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The operation is linear in its first `count` arguments (None: in all of them).
+
+    transpose(g, *args, **attrs) returns the cotangent of the one linear argument, or, if `count`
+    is not 1, a tuple of them. `add_into(buffer, g, *args, **attrs)`, if given, adds the cotangent
+    to a NumPy array in place.
+    """
+
+    transpose: Rule
+    count: int | None = 1
+    add_into: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bilinear:
+    """The operation is linear in each of its two arguments."""
+
+    transposes: tuple[Rule, Rule]
+
+    def __init__(self, first: Rule, second: Rule) -> None:
+        object.__setattr__(self, "transposes", (first, second))
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """jvp(tangents, y, *args, **attrs) and vjp(g, y, *args, **attrs) -> tuple of cotangents.
+
+    Tangents and cotangents that are zero are None; with several outputs, y, g and the result of
+    jvp are tuples.
+    """
+
+    jvp: Rule
+    vjp: Rule
+
+
+Derivative = Zero | Elementwise | Linear | Bilinear | General
+
+REGISTRY: dict[str, Primitive] = {}
+
+
+class Primitive:
+    """One operation: its value on NumPy and on JAX, its shape rule and its derivative.
+
+    Args:
+      name: Unique name, in the registry and in graphs.
+      numpy: Computes the value from NumPy arrays and scalars.
+      jax: The same on JAX arrays: a dotted name (`"jax.numpy.sin"`), or a function that takes
+        the `jax` module first.
+      aval: aval(*avals, **attrs) gives the Aval of the result (a tuple of them, if several).
+      derivative: One of the five kinds.
+      outputs: 1, or "many" if the value is a tuple.
+
+    Example:
+      >>> from funcgraph.ops.elementwise import sin
+      >>> sin.name, float(sin(0.0))
+      ('sin', 0.0)
+    """
+
+    __slots__ = (
+        "_jax",
+        "add_into",
+        "aval",
+        "derivative",
+        "keep",
+        "many",
+        "name",
+        "numpy",
+        "rules",
+        "zero",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        numpy: Callable[..., Any],
+        jax: str | Callable[..., Any],
+        aval: Callable[..., Any],
+        derivative: Derivative,
+        many: bool = False,
+    ) -> None:
+        if name in REGISTRY:
+            raise ValueError(f"primitive {name!r} is declared twice")
+        if not isinstance(derivative, Derivative) or not callable(aval) or not callable(numpy):
+            raise TypeError(f"primitive {name!r}: a rule is missing or of the wrong type")
+        self.name = name
+        self.numpy = numpy
+        self._jax = jax
+        self.aval = aval
+        self.derivative = derivative
+        self.many = many
+        self.zero = isinstance(derivative, Zero)
+        # What the reverse mode's inner loop reads, bound here once.
+        elementwise = isinstance(derivative, Elementwise)
+        self.rules = derivative.rules if elementwise else None
+        self.keep = derivative.keep if elementwise else "xy"
+        self.add_into = derivative.add_into if isinstance(derivative, Linear) else None
+        REGISTRY[name] = self
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def jax(self, *args: Any, **attrs: Any) -> Any:
+        """Compute the value on JAX arrays or JAX tracers."""
+        if isinstance(self._jax, str):
+            return jax_name(self._jax)(*args, **attrs)
+        return self._jax(jax_name("jax"), *args, **attrs)
+
+    def abstract(self, *args: Any, **attrs: Any) -> Any:
+        """Return the aval of the result for arguments that are arrays or avals."""
+        return self.aval(*map(aval_of, args), **attrs)
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        top = None
+        jax = False
+        for a in args:
+            kind = KIND[type(a)]
+            if kind:
+                if kind == JAX:
+                    jax = True
+                elif top is None or a._trace.level > top.level:
+                    top = a._trace
+        if top is not None:
+            return top.process(self, args, attrs)
+        return self.jax(*args, **attrs) if jax else self.numpy(*args, **attrs)
+
+
+class Unary(Primitive):
+    """A primitive of one argument and no attributes, dispatched faster."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Any) -> Any:  # type: ignore[override]
+        kind = KIND[type(x)]
+        if kind == 0:
+            return self.numpy(x)
+        if kind == TRACER:
+            return x._trace.unary(self, x)
+        return self.jax(x)
+
+
+class Binary(Primitive):
+    """A primitive of two arguments and no attributes, dispatched faster."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Any, y: Any) -> Any:  # type: ignore[override]
+        kx, ky = KIND[type(x)], KIND[type(y)]
+        if kx == TRACER:
+            if ky == TRACER and y._trace.level > x._trace.level:
+                return y._trace.binary(self, x, y)
+            return x._trace.binary(self, x, y)
+        if ky == TRACER:
+            return y._trace.binary(self, x, y)
+        return self.jax(x, y) if kx or ky else self.numpy(x, y)
+
+
+def ufunc_aval(ufunc: Any) -> Callable[..., Aval]:
+    """Return the shape/dtype rule of a NumPy ufunc with one output: broadcast and resolve."""
+    import numpy as np
+
+    def aval(*avals: Aval) -> Aval:
+        dtypes = tuple(a.dtype if a.weak is None else a.weak for a in avals)
+        shape = np.broadcast_shapes(*[a.shape for a in avals])
+        return Aval(shape, ufunc.resolve_dtypes((*dtypes, None))[-1])
+
+    return aval

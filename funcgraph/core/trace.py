@@ -1,0 +1,224 @@
+"""Tracers, traces and the dispatch on argument types.
+
+A transformation runs the user's function on `Tracer`s that belong to its `Trace`. Levels are
+drawn from one ever-growing counter: a transformation that starts later is nested deeper, so the
+highest level among the arguments handles an operation. There is no stack to keep in order, hence
+nothing to clean up after an exception, and threads need no lock.
+
+May import `funcgraph.errors`, `core.aval`, `core.jaxlink` and NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from funcgraph.core.jaxlink import is_jax_type
+from funcgraph.errors import (
+    InPlaceWriteError,
+    LeakedTracerError,
+    TracerBoolError,
+    TracerConversionError,
+    UnsupportedFunctionError,
+)
+
+__all__ = ["FUNCTIONS", "JAX", "KIND", "NUMPY", "TRACER", "UFUNCS", "Trace", "Tracer", "leaked"]
+
+NUMPY, TRACER, JAX = 0, 1, 2
+
+
+class _Kinds(dict[type, int]):
+    """Maps a type to NUMPY (or anything NumPy converts), TRACER or JAX; learns as it is asked."""
+
+    def __missing__(self, cls: type) -> int:
+        kind = TRACER if issubclass(cls, Tracer) else JAX if is_jax_type(cls) else NUMPY
+        self[cls] = kind
+        return kind
+
+
+KIND = _Kinds()
+
+# What plain `np.f(tracer)` means: filled by funcgraph.ops and funcgraph.numpy.
+UFUNCS: dict[Any, Callable[..., Any]] = {}
+UFUNC_METHODS: dict[tuple[str, Any], Callable[..., Any]] = {}
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+_levels = itertools.count(1)
+
+
+class Trace:
+    """One run of one transformation: decides what an operation on its tracers does."""
+
+    __slots__ = ("level",)
+
+    def __init__(self) -> None:
+        self.level = next(_levels)
+
+    def process(self, primitive: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Apply `primitive` to `args`, of which at least one is a tracer of this trace."""
+        raise NotImplementedError
+
+    def unary(self, primitive: Any, x: Any) -> Any:
+        """Apply a primitive to its one argument: a fast path a trace may override."""
+        return self.process(primitive, (x,), {})
+
+    def binary(self, primitive: Any, x: Any, y: Any) -> Any:
+        """Apply a primitive to two arguments, one of this trace: a fast path to override."""
+        return self.process(primitive, (x, y), {})
+
+
+def leaked(*_: Any, **__: Any) -> NoReturn:
+    """Raise LeakedTracerError: what a trace that has ended does with every operation."""
+    raise LeakedTracerError(
+        "a tracer was used after its transformation (grad, vjp, jvp, ...) had ended. It was "
+        "stored somewhere (a global, an attribute, a list) inside the function. Return the value "
+        "from the function instead (has_aux=True returns extra values)."
+    )
+
+
+def _describe(x: Any) -> str:
+    return f"a traced array of shape {x.shape} and dtype {x.dtype}"
+
+
+class Tracer:
+    """An array inside a transformation; has ndarray's operators, methods and attributes.
+
+    Operators and methods are installed by `funcgraph.ops` and `funcgraph.numpy`.
+    """
+
+    __slots__ = ("_trace",)
+    __array_priority__ = 1000.0
+    __hash__ = None  # type: ignore[assignment]
+
+    _trace: Trace
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def concrete(self) -> Any:
+        """Return the plain value beneath all transformations, for non-differentiable uses."""
+        raise NotImplementedError
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.concrete()!r}, level={self._trace.level})"
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise TracerBoolError(
+                f"the truth value of {_describe(self)} is ambiguous: use np.where, or .any() "
+                "or .all()."
+            )
+        return bool(self.concrete())
+
+    def __float__(self) -> NoReturn:
+        self._refuse("float(x)")
+
+    def __int__(self) -> NoReturn:
+        self._refuse("int(x)")
+
+    def __complex__(self) -> NoReturn:
+        self._refuse("complex(x)")
+
+    def __index__(self) -> NoReturn:
+        self._refuse("operator.index(x)")
+
+    def item(self, *_: Any) -> NoReturn:
+        """Refuse: a Python number carries no derivative."""
+        self._refuse("x.item()")
+
+    def tolist(self) -> NoReturn:
+        """Refuse: Python numbers carry no derivative."""
+        self._refuse("x.tolist()")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        self._refuse("np.asarray(x), np.array([x, ...]) or assigning x into a plain array")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise TracerConversionError(
+            f"{what} on {_describe(self)} would silently cut the gradient. To join traced arrays "
+            "use np.stack([...]), funcgraph.numpy.array([...]), or funcgraph.numpy.sum([...]) and "
+            "the like; to fill a buffer, funcgraph.at(buffer)[i].set(x). For the number without "
+            "its derivative write funcgraph.concrete(x); to go on computing with it as a "
+            "constant, funcgraph.stop_gradient(x)."
+        )
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise InPlaceWriteError(
+            f"{_describe(self)} cannot be written in place. Use "
+            "`x = funcgraph.at(x)[index].set(value)` (or .add), np.where, or np.stack."
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            handler = UFUNCS.get(ufunc)
+            if handler is not None:
+                return handler(*inputs)
+        return _ufunc_general(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        handler = FUNCTIONS.get(func)
+        if handler is None:
+            unsupported(func)
+        return handler(*args, **kwargs)
+
+
+def unsupported(func: Any, why: str = "is not known to funcgraph") -> NoReturn:
+    """Raise UnsupportedFunctionError for a NumPy or SciPy function applied to a tracer."""
+    module = getattr(func, "__module__", None) or "scipy.special"
+    name = f"{module}.{getattr(func, '__name__', func)}"
+    raise UnsupportedFunctionError(
+        f"{name} {why}, so it has no gradient. Write it with differentiable operations "
+        "(funcgraph.numpy), give it a derivative with a Primitive, or, if no derivative is "
+        "wanted, apply it to funcgraph.concrete(x)."
+    )
+
+
+def _ufunc_general(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+    """Handle a ufunc called with keywords or by one of its methods, or unknown."""
+    out = kwargs.pop("out", None) or ()
+    if method == "at" or any(o is not None for o in (out if type(out) is tuple else (out,))):
+        raise InPlaceWriteError(
+            f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, "
+            f"ufunc.at, or `a += x` with a plain array a) while an operand is traced. Write "
+            f"`a = np.{ufunc.__name__}(a, x)` or `a = a + x` instead; for indexed updates use "
+            "funcgraph.at(a)[index].add(x)."
+        )
+    if ufunc not in UFUNCS and "scipy.special" in sys.modules:
+        importlib.import_module("funcgraph.scipy.special")  # SciPy's ufuncs are declared there
+    if ufunc not in UFUNCS:
+        unsupported(ufunc)
+    if method == "__call__" and not kwargs:
+        return UFUNCS[ufunc](*inputs)
+    return UFUNC_METHODS[method](ufunc, *inputs, **kwargs)

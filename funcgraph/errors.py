@@ -1,0 +1,93 @@
+"""Exceptions of funcgraph: one class per cause, each derived from the fitting built-in.
+
+Every message says what was received, what was expected and how to fix it, and ends with the
+user's file and line (`user_line`). This module imports nothing of funcgraph.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy
+
+__all__ = [
+    "FuncgraphError",
+    "GradientDtypeError",
+    "InPlaceWriteError",
+    "LeakedTracerError",
+    "NonDifferentiableError",
+    "NonScalarOutputError",
+    "ShapeError",
+    "TangentMismatchError",
+    "TracerBoolError",
+    "TracerConversionError",
+    "TreeError",
+    "UnsupportedFunctionError",
+    "user_line",
+]
+
+_LIBRARIES = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (__file__, numpy.__file__))
+
+
+def user_line() -> str:
+    """Return `file:line` of the innermost frame outside funcgraph and NumPy."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(_LIBRARIES) and not filename.startswith("<__array_function__"):
+            return f"{filename}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "<unknown>"
+
+
+class FuncgraphError(Exception):
+    """Base of every exception that funcgraph raises itself; appends the user's line."""
+
+    def __init__(self, message: str, line: str | None = None) -> None:
+        self.line = line or user_line()
+        super().__init__(f"{message}\n  at {self.line}")
+
+
+class TreeError(FuncgraphError, ValueError):
+    """A pytree has not the structure that was expected; the message names the key path."""
+
+
+class ShapeError(FuncgraphError, ValueError):
+    """An array has not the shape that was expected."""
+
+
+class NonScalarOutputError(FuncgraphError, TypeError):
+    """`grad` was given a function whose output is not a real scalar."""
+
+
+class GradientDtypeError(FuncgraphError, TypeError):
+    """A leaf to differentiate has a dtype (integer, bool, string, object) without derivatives."""
+
+
+class TangentMismatchError(FuncgraphError, TypeError):
+    """Tangents or cotangents do not match the primals in structure, shape or dtype."""
+
+
+class LeakedTracerError(FuncgraphError, RuntimeError):
+    """A tracer was used after the transformation that made it had ended."""
+
+
+class TracerConversionError(FuncgraphError, TypeError):
+    """A tracer was about to be turned into a plain number or array, losing its derivative."""
+
+
+class TracerBoolError(FuncgraphError, TypeError):
+    """Python control flow asked for the truth of an array with more than one element."""
+
+
+class InPlaceWriteError(FuncgraphError, TypeError):
+    """A tracer was written into a plain array, or a tracer was modified in place."""
+
+
+class NonDifferentiableError(FuncgraphError, TypeError):
+    """An operation has no derivative with respect to a traced argument."""
+
+
+class UnsupportedFunctionError(FuncgraphError, NotImplementedError):
+    """A NumPy or SciPy function that funcgraph does not know was applied to a tracer."""

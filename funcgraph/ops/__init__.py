@@ -1,0 +1,1 @@
+"""Tables of primitives, by chapter. May import `funcgraph.core`."""

@@ -1,0 +1,233 @@
+"""Indexing primitives: read (`getitem`), add to (`index_add`) and write (`index_set`) elements.
+
+The index is split into a static template (ints, slices, None, Ellipsis, boolean masks) kept in
+`attrs`, and integer arrays kept as arguments, so that these may be traced by other transformations.
+May import `core`, `ops.structural`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import Aval, dtype_of, shape_of
+from funcgraph.core.primitive import Linear, Primitive
+from funcgraph.core.trace import KIND, NUMPY, Tracer
+from funcgraph.errors import TracerConversionError
+from funcgraph.ops.structural import cast, where, zeros
+
+__all__ = ["ARRAY", "getitem", "index", "index_add", "index_set", "index_sum", "split_index"]
+
+
+class _Array:
+    """Stands in the static template for an integer array that is an argument."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ARRAY"
+
+
+ARRAY = _Array()
+Template = tuple[Any, ...]
+
+
+def split_index(idx: Any) -> tuple[Template, tuple[Any, ...]]:
+    """Split an index as written by the user into a static template and integer arrays."""
+    if type(idx) is not tuple:
+        idx = (idx,)
+    template: list[Any] = []
+    arrays: list[Any] = []
+    for part in idx:
+        cls = type(part)
+        if cls is int or cls is slice or part is None or part is Ellipsis:
+            template.append(part)
+        elif cls is list or cls is tuple or isinstance(part, (np.ndarray, np.generic)):
+            part = np.asarray(part)
+            if part.dtype == bool:
+                template.append(part)
+            elif part.ndim == 0:
+                template.append(int(part))
+            else:
+                template.append(ARRAY)
+                arrays.append(part if part.size else part.astype(np.intp))
+        elif isinstance(part, Tracer) and part.dtype.kind not in "iub":
+            raise TracerConversionError(
+                f"an index must be an integer, but a traced array of dtype {part.dtype} was used. "
+                "Round it first (np.round(x).astype(int)); an index has no derivative."
+            )
+        elif KIND[cls] != NUMPY:
+            template.append(ARRAY)
+            arrays.append(part)
+        else:
+            template.append(part)
+    return tuple(template), tuple(arrays)
+
+
+def _join(template: Template, arrays: tuple[Any, ...]) -> Template:
+    if not arrays:
+        return template
+    rest = iter(arrays)
+    return tuple(next(rest) if part is ARRAY else part for part in template)
+
+
+def is_basic(template: Template) -> bool:
+    """Return whether an index selects each element at most once, as a view."""
+    return not any(part is ARRAY or isinstance(part, np.ndarray) for part in template)
+
+
+def _aval_getitem(x: Aval, *arrays: Aval, template: Template) -> Aval:
+    dummies = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
+    probe = np.broadcast_to(np.zeros((), np.bool_), x.shape)
+    return Aval(probe[_join(template, dummies)].shape, x.dtype)
+
+
+def _transpose_getitem(g: Any, x: Any, *arrays: Any, template: Template) -> Any:
+    return index_add(zeros(x), g, *arrays, template=template)
+
+
+def _add_into(buffer: Any, g: Any, x: Any, *arrays: Any, template: Template) -> None:
+    idx = _join(template, arrays)
+    if is_basic(template) or not arrays:  # views and masks: each element at most once
+        buffer[idx] += g
+    else:
+        np.add.at(buffer, idx, g)
+
+
+getitem = Primitive(
+    "getitem",
+    lambda x, *arrays, template: x[_join(template, arrays)],
+    lambda jax, x, *arrays, template: jax.numpy.asarray(x)[_join(template, arrays)],
+    _aval_getitem,
+    Linear(_transpose_getitem, add_into=_add_into),
+)
+
+
+def index(x: Any, idx: Any) -> Any:
+    """Return x[idx] for any NumPy index."""
+    template, arrays = split_index(idx)
+    return getitem(x, *arrays, template=template)
+
+
+def _np_index_add(x: Any, v: Any, *arrays: Any, template: Template) -> Any:
+    out = np.array(x, np.result_type(x, v))
+    _add_into(out, v, None, *arrays, template=template)
+    return out
+
+
+def _np_index_set(x: Any, v: Any, *arrays: Any, template: Template) -> Any:
+    out = np.array(x, np.result_type(x, v))
+    out[_join(template, arrays)] = v
+    return out
+
+
+def _aval_update(x: Aval, v: Aval, *arrays: Aval, template: Template) -> Aval:
+    return Aval(x.shape, np.result_type(x.dtype, v.dtype if v.weak is None else v.weak(0)))
+
+
+def _read_back(g: Any, v: Any, arrays: Any, template: Template) -> Any:
+    return getitem(g, *arrays, template=template)
+
+
+index_add = Primitive(
+    "index_add",
+    _np_index_add,
+    lambda jax, x, v, *arrays, template: jax.numpy.asarray(x).at[_join(template, arrays)].add(v),
+    _aval_update,
+    Linear(
+        lambda g, x, v, *arrays, template: (g, _read_back(g, v, arrays, template)),
+        count=2,
+    ),
+)
+
+
+def _transpose_set(g: Any, x: Any, v: Any, *arrays: Any, template: Template) -> tuple[Any, Any]:
+    gx = index_set(g, dtype_of(g).type(0), *arrays, template=template)
+    gv = _read_back(g, v, arrays, template)
+    if arrays and all(KIND[type(a)] == NUMPY for a in arrays):
+        # Of several writes to one element only the last one counts.
+        idx = _join(template, arrays)
+        order = np.arange(np.prod(shape_of(gv), dtype=int)).reshape(shape_of(gv))
+        last = np.zeros(shape_of(x), order.dtype)
+        last[idx] = order
+        gv = where(last[idx] == order, gv, dtype_of(g).type(0))
+    return gx, gv
+
+
+index_set = Primitive(
+    "index_set",
+    _np_index_set,
+    lambda jax, x, v, *arrays, template: jax.numpy.asarray(x).at[_join(template, arrays)].set(v),
+    _aval_update,
+    Linear(_transpose_set, count=2),
+)
+
+
+def _np_index_sum(*gs: Any, shape: Any, dtype: Any, templates: tuple[Template, ...]) -> Any:
+    out = np.zeros(shape, dtype)
+    for g, template in zip(gs, templates, strict=True):
+        out[template] += g
+    return out
+
+
+def _jax_index_sum(jax: Any, *gs: Any, shape: Any, dtype: Any, templates: Any) -> Any:
+    out = jax.numpy.zeros(shape, dtype)
+    for g, template in zip(gs, templates, strict=True):
+        out = out.at[template].add(g)
+    return out
+
+
+# The sum of the cotangents of many reads x[template]: one array, whatever their number, so that
+# the derivative of a loop over the elements of x costs O(n) in every order.
+index_sum = Primitive(
+    "index_sum",
+    _np_index_sum,
+    _jax_index_sum,
+    lambda *gs, shape, dtype, templates: Aval(shape, dtype),
+    Linear(
+        lambda g, *gs, shape, dtype, templates: tuple(getitem(g, template=t) for t in templates),
+        count=None,
+    ),
+)
+
+
+class at:  # noqa: N801  (the name JAX users know)
+    """Return updated copies of an array: `at(x)[index].set(v)`, `.add(v)`, `.get()`.
+
+    Args:
+      x: Any array, traced or not; it is not changed.
+
+    Example:
+      >>> import numpy as np
+      >>> at(np.zeros(3))[1].set(5.0)
+      array([0., 5., 0.])
+    """
+
+    __slots__ = ("_arrays", "_template", "_x")
+
+    def __init__(self, x: Any) -> None:
+        self._x = x
+        self._template: Template = (...,)
+        self._arrays: tuple[Any, ...] = ()
+
+    def __getitem__(self, idx: Any) -> at:
+        new = at(self._x)
+        new._template, new._arrays = split_index(idx)
+        return new
+
+    def get(self) -> Any:
+        """Return x[index]."""
+        return getitem(self._x, *self._arrays, template=self._template)
+
+    def set(self, value: Any) -> Any:
+        """Return x with x[index] = value; where an index repeats, the last value stays."""
+        return self._update(index_set, value)
+
+    def add(self, value: Any) -> Any:
+        """Return x with value added at index; repeated indices add up."""
+        return self._update(index_add, value)
+
+    def _update(self, primitive: Primitive, value: Any) -> Any:
+        value = cast(value, dtype_of(self._x)) if dtype_of(value) != dtype_of(self._x) else value
+        return primitive(self._x, value, *self._arrays, template=self._template)

@@ -1,0 +1,256 @@
+"""Primitives that move, join, cast and sum elements, and what derivatives need of them.
+
+Also `fit`, which brings a cotangent to the shape and dtype of its primal, and `zeros`.
+May import `core`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact, ndim_of, promote, shape_of
+from funcgraph.core.primitive import Elementwise, Linear, Primitive, Zero
+
+__all__ = [
+    "broadcast_to",
+    "cast",
+    "concatenate",
+    "copy",
+    "expand_dims",
+    "fit",
+    "normalize_axes",
+    "normalize_axis",
+    "ones",
+    "pad_zeros",
+    "reduce_sum",
+    "reshape",
+    "stack",
+    "transpose",
+    "where",
+    "zeros",
+]
+
+
+def zeros(x: Any) -> Any:
+    """Return a NumPy array of zeros with the shape and dtype of x (any array-like or aval)."""
+    return np.zeros(shape_of(x), dtype_of(x))[()]
+
+
+def ones(x: Any) -> Any:
+    """Return a NumPy array of ones with the shape and dtype of x (any array-like or aval)."""
+    return np.ones(shape_of(x), dtype_of(x))[()]
+
+
+def normalize_axis(axis: Any, ndim: int) -> int:
+    """Return axis as a number in [0, ndim); raise numpy.exceptions.AxisError outside."""
+    return int(np.lib.array_utils.normalize_axis_index(axis, ndim))
+
+
+def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return axis (None: all; an int; a tuple) as a tuple of numbers in [0, ndim)."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(np.lib.array_utils.normalize_axis_tuple(axis, ndim))
+
+
+def fit(ct: Any, x: Any) -> Any:
+    """Sum the axes of ct over which x was broadcast and give it the shape and dtype of x."""
+    shape = shape_of(x)
+    ct_shape = shape_of(ct)
+    if ct_shape != shape:
+        extra = len(ct_shape) - len(shape)
+        if extra < 0:
+            return broadcast_to(ct, shape)
+        kept = ct_shape[extra:]
+        axes = (*range(extra), *(extra + k for k, n in enumerate(shape) if n == 1 != kept[k]))
+        ct = reduce_sum(ct, axes=axes) if axes else ct
+        ct_shape = shape_of(ct)
+        if ct_shape != shape:
+            ones_only = prod(ct_shape) == prod(shape)
+            ct = reshape(ct, shape=shape) if ones_only else broadcast_to(ct, shape)
+    dtype = dtype_of(x)
+    return ct if dtype_of(ct) is dtype else cast(ct, dtype)
+
+
+# --- dtype ---------------------------------------------------------------------------------------
+
+
+def _np_cast(x: Any, dtype: Any) -> Any:
+    if dtype.kind != "c" and dtype_of(x).kind == "c":
+        x = np.real(x)  # as JAX and without NumPy's ComplexWarning
+    return x.astype(dtype) if hasattr(x, "astype") else dtype.type(x)
+
+
+def _jax_cast(jax: Any, x: Any, dtype: Any) -> Any:
+    x = jax.numpy.asarray(x)
+    if dtype.kind != "c" and x.dtype.kind == "c":
+        x = x.real
+    return x.astype(dtype)
+
+
+def _aval_cast(x: Aval, dtype: Any) -> Aval:
+    return Aval(x.shape, dtype)
+
+
+convert = Primitive(
+    "convert",
+    _np_cast,
+    _jax_cast,
+    _aval_cast,
+    Linear(lambda g, x, dtype: cast(g, dtype_of(x))),
+)
+truncate_dtype = Primitive("truncate_dtype", _np_cast, _jax_cast, _aval_cast, Zero())
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """Convert to another dtype; to integer or bool there is no derivative."""
+    dtype = np.dtype(dtype)
+    return (convert if is_inexact(dtype) else truncate_dtype)(x, dtype=dtype)
+
+
+# --- shape ---------------------------------------------------------------------------------------
+
+reshape = Primitive(
+    "reshape",
+    lambda x, shape: np.reshape(x, shape),
+    lambda jax, x, shape: jax.numpy.reshape(x, shape),
+    lambda x, shape: Aval(shape, x.dtype),
+    Linear(lambda g, x, shape: reshape(g, shape=shape_of(x))),
+)
+
+transpose = Primitive(
+    "transpose",
+    lambda x, axes: np.transpose(x, axes),
+    lambda jax, x, axes: jax.numpy.transpose(x, axes),
+    lambda x, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype),
+    Linear(lambda g, x, axes: transpose(g, axes=tuple(int(k) for k in np.argsort(axes)))),
+)
+
+broadcast = Primitive(
+    "broadcast",
+    lambda x, shape: np.broadcast_to(x, shape),
+    lambda jax, x, shape: jax.numpy.broadcast_to(x, shape),
+    lambda x, shape: Aval(shape, x.dtype),
+    Linear(lambda g, x, shape: fit(g, x)),
+)
+
+copy = Primitive(
+    "copy",
+    lambda x: np.array(x),
+    "jax.numpy.copy",
+    lambda x: Aval(x.shape, x.dtype),
+    Linear(lambda g, x: g),
+)
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Repeat x along new leading axes and axes of length 1."""
+    return broadcast(x, shape=tuple(shape))
+
+
+def expand_dims(x: Any, axes: tuple[int, ...]) -> Any:
+    """Insert axes of length 1 at the (non-negative, sorted) positions of the result."""
+    shape = list(shape_of(x))
+    for a in axes:
+        shape.insert(a, 1)
+    return reshape(x, shape=tuple(shape))
+
+
+# --- sum -----------------------------------------------------------------------------------------
+
+
+def _aval_sum(x: Aval, axes: tuple[int, ...]) -> Aval:
+    dtype = np.add.reduce(np.zeros(1, x.dtype)).dtype
+    return Aval(tuple(n for k, n in enumerate(x.shape) if k not in axes), dtype)
+
+
+reduce_sum = Primitive(
+    "reduce_sum",
+    lambda x, axes: np.add.reduce(x, axis=axes),
+    lambda jax, x, axes: jax.numpy.sum(x, axis=axes),
+    _aval_sum,
+    Linear(lambda g, x, axes: broadcast_to(expand_dims(g, axes), shape_of(x))),
+)
+
+# --- joining -------------------------------------------------------------------------------------
+
+
+def _slice(x: Any, axis: int, start: int, stop: int) -> Any:
+    return x[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _transpose_concatenate(g: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
+    ends = np.cumsum([0] + [shape_of(x)[axis] for x in xs]).tolist()
+    return tuple(_slice(g, axis, a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+
+
+def _aval_concatenate(*xs: Aval, axis: int) -> Aval:
+    shape = list(xs[0].shape)
+    shape[axis] = sum(x.shape[axis] for x in xs)
+    return Aval(tuple(shape), promote(*xs))
+
+
+concatenate = Primitive(
+    "concatenate",
+    lambda *xs, axis: np.concatenate(xs, axis=axis),
+    lambda jax, *xs, axis: jax.numpy.concatenate(xs, axis=axis),
+    _aval_concatenate,
+    Linear(_transpose_concatenate, count=None),
+)
+
+
+def _transpose_stack(g: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
+    at = (slice(None),) * axis
+    return tuple(g[(*at, k)] for k in range(len(xs)))
+
+
+stack = Primitive(
+    "stack",
+    lambda *xs, axis: np.stack(xs, axis=axis),
+    lambda jax, *xs, axis: jax.numpy.stack(xs, axis=axis),
+    lambda *xs, axis: Aval((*xs[0].shape[:axis], len(xs), *xs[0].shape[axis:]), promote(*xs)),
+    Linear(_transpose_stack, count=None),
+)
+
+pad_zeros = Primitive(
+    "pad_zeros",
+    lambda x, widths: np.pad(x, widths),
+    lambda jax, x, widths: jax.numpy.pad(x, widths),
+    lambda x, widths: Aval(
+        tuple(a + n + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype
+    ),
+    Linear(
+        lambda g, x, widths: g[
+            tuple(slice(a, a + n) for n, (a, _) in zip(shape_of(x), widths, strict=True))
+        ]
+    ),
+)
+
+# --- choice --------------------------------------------------------------------------------------
+
+where = Primitive(
+    "where",
+    lambda c, x, y: np.where(c, x, y),
+    lambda jax, c, x, y: jax.numpy.where(c, x, y),
+    lambda c, x, y: Aval(np.broadcast_shapes(c.shape, x.shape, y.shape), promote(x, y)),
+    Elementwise(
+        None,
+        lambda g, y, c, a, b: where(c, g, _zero_like(g)),
+        lambda g, y, c, a, b: where(c, _zero_like(g), g),
+        keep="x",
+    ),
+)
+
+
+def _zero_like(g: Any) -> Any:
+    return aval_of(g).dtype.type(0)
+
+
+def moved(x: Any, source: int, destination: int) -> Any:
+    """Move one axis (both positions non-negative)."""
+    order = [k for k in range(ndim_of(x)) if k != source]
+    order.insert(destination, source)
+    return transpose(x, axes=tuple(order))

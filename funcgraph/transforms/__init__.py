@@ -1,0 +1,1 @@
+"""Transformations of functions. May import `funcgraph.core`, `funcgraph.ops`, `funcgraph.tree`."""

@@ -1,0 +1,230 @@
+"""Checks and conversions at the border between user functions and traces.
+
+Which arguments are differentiated (`argnums`), which leaves can be, and how a cotangent becomes a
+gradient with the type of its primal. May import `core`, `ops`, `tree`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.core.aval import aval_of, dtype_of, is_inexact, shape_of
+from funcgraph.core.jaxlink import jax_name
+from funcgraph.core.trace import JAX, KIND, NUMPY, TRACER
+from funcgraph.errors import (
+    GradientDtypeError,
+    InPlaceWriteError,
+    TangentMismatchError,
+    TracerConversionError,
+)
+from funcgraph.ops.structural import cast, fit
+
+__all__ = [
+    "all_finite",
+    "check_leaf",
+    "check_like",
+    "float0",
+    "gradient_of",
+    "positions",
+    "run",
+    "select",
+    "substitute",
+]
+
+# The dtype, shared with JAX, of the gradient of an integer: it has no elements worth reading.
+float0 = np.dtype([("float0", np.void, 0)])
+
+
+def run(fun: Any, args: Any, kwargs: Any) -> Any:
+    """Call the user's function on tracers.
+
+    `buffer[i] = tracer` makes NumPy replace our error by a ValueError about sequences; it is
+    turned back into one that says what happened.
+    """
+    try:
+        return fun(*args, **kwargs)
+    except ValueError as error:
+        if not isinstance(error.__cause__, TracerConversionError):
+            raise
+        raise InPlaceWriteError(
+            "a traced value was written into a plain NumPy array (`buffer[i] = x`), which would "
+            "cut the gradient. Collect the values in a list and use np.stack, or write "
+            "`buffer = funcgraph.at(buffer)[i].set(x)`.",
+            error.__cause__.line,
+        ) from None
+
+
+def positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return argnums as non-negative positions among `count` positional arguments."""
+    numbers = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    out = []
+    for n in numbers:
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            raise TypeError(f"argnums must be an int or a tuple of ints, got {argnums!r}")
+        if not -count <= n < count:
+            raise ValueError(
+                f"argnums={argnums!r} asks for the derivative by positional argument {n}, but the "
+                f"function was called with {count} positional argument(s). Pass the arguments to "
+                "differentiate by position, not by keyword."
+            )
+        out.append(n % count)
+    return tuple(out)
+
+
+def select(argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> Any:
+    """Return the argument (int) or the tuple of arguments (tuple) to differentiate."""
+    numbers = positions(argnums, len(args))
+    chosen = tuple(args[n] for n in numbers)
+    return chosen if isinstance(argnums, (tuple, list)) else chosen[0]
+
+
+def substitute(argnums: int | tuple[int, ...], args: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
+    """Return args with the differentiated arguments replaced."""
+    out = list(args)
+    values = new if isinstance(argnums, (tuple, list)) else (new,)
+    for n, value in zip(positions(argnums, len(args)), values, strict=True):
+        out[n] = value
+    return tuple(out)
+
+
+def _named(path: Any, name: str) -> str:
+    return f"{name}{tree.keystr(path)}"
+
+
+def check_leaf(x: Any, where: Any, allow_int: bool, holomorphic: bool, what: str) -> Any:
+    """Return a leaf as it will be traced; raise GradientDtypeError if it cannot be.
+
+    A Python int counts as a float: `grad(np.tanh)(2)`.
+    """
+    cls = type(x)
+    if cls is int and not holomorphic:
+        return x if allow_int else float(x)
+    if KIND[cls] == NUMPY and not isinstance(x, (np.ndarray, np.generic, float, complex, int)):
+        raise GradientDtypeError(
+            f"{where()} is a {cls.__name__} ({_short(x)}), which has no derivative. {what} "
+            "differentiates floating-point arrays and numbers: pass this leaf through another "
+            "argument, or put it into the function's closure."
+        )
+    dtype = dtype_of(x)
+    if holomorphic:
+        if dtype.kind != "c":
+            raise GradientDtypeError(
+                f"{where()} has dtype {dtype}, but holomorphic=True needs complex inputs: use "
+                "x.astype(complex)."
+            )
+    elif not is_inexact(dtype) and not (allow_int and dtype.kind in "biu"):
+        raise GradientDtypeError(
+            f"{where()} has dtype {dtype}, which has no derivative. Convert it with "
+            ".astype(float), keep it out of the differentiated arguments (argnums=), or pass "
+            "allow_int=True to get a float0 zero for it."
+        )
+    return x
+
+
+def _short(x: Any) -> str:
+    text = repr(x)
+    return text if len(text) < 40 else text[:37] + "..."
+
+
+def all_finite(cts: list[Any]) -> bool:
+    """Return whether all cotangents (None: zero) are finite; what cannot be known counts as so."""
+    return all(ct is None or _finite(ct) for ct in cts)
+
+
+def _finite(x: Any) -> bool:
+    cls = type(x)
+    if cls is np.ndarray:
+        return bool(np.isfinite(x).all())
+    if cls is np.float64 or cls is float:
+        return math.isfinite(x)
+    kind = KIND[cls]
+    if kind == TRACER:
+        return _finite(x.concrete())
+    if kind == JAX:
+        if isinstance(x, jax_name("jax.core.Tracer")):
+            return True
+        return bool(jax_name("jax.numpy.isfinite")(x).all())
+    return bool(np.isfinite(x).all())
+
+
+def gradient_of(primal: Any, ct: Any, seen: set[int]) -> Any:
+    """Return a cotangent as the gradient of a primal: same type, shape, dtype, own memory.
+
+    Args:
+      primal: The leaf.
+      ct: Its cotangent; None is zero.
+      seen: Identities of arrays that were handed out already; extended.
+    """
+    if not is_inexact(dtype_of(primal)) and type(primal) is not int:
+        return np.zeros(shape_of(primal), float0)
+    if ct is None:
+        ct = np.zeros(shape_of(primal), dtype_of(primal))
+    cls = type(primal)
+    if cls is np.ndarray:
+        if type(ct) is not np.ndarray:
+            if KIND[type(ct)] != NUMPY:
+                return ct
+            ct = np.asarray(ct)
+        if ct.base is not None or not ct.flags.writeable or id(ct) in seen:
+            ct = ct.copy()
+        seen.add(id(ct))
+        return ct
+    if KIND[type(ct)] != NUMPY:
+        return ct
+    if cls is float or cls is int:
+        return float(ct)
+    if cls is complex:
+        return complex(ct)
+    if KIND[cls] == JAX:
+        return jax_name("jax.numpy.asarray")(ct, dtype=primal.dtype)
+    return ct[()] if isinstance(ct, np.ndarray) and ct.ndim == 0 else ct
+
+
+def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: str) -> list[Any]:
+    """Return the leaves of tangents or cotangents after comparing them with what they belong to.
+
+    Args:
+      given: The pytree that was passed.
+      expected: Leaves (values or avals) it must match in shape and dtype.
+      structure: The structure it must have.
+      what: Name of what was given, for messages.
+      of: Name of what it belongs to.
+    """
+    leaves, got = tree.flatten(given)
+    if got != structure:
+        raise TangentMismatchError(
+            f"{what} must have the structure of {of}: expected {structure}, got {got}."
+        )
+    out = []
+    paths = tree.leaves_with_path(given)
+    for (path, ct), x in zip(paths, expected, strict=True):
+        out.append(_check_pair(ct, x, _named(path, what), of))
+    return out
+
+
+def _check_pair(ct: Any, x: Any, name: str, of: str) -> Any:
+    want, got = aval_of(x), aval_of(ct)
+    if not is_inexact(want.dtype):
+        if is_inexact(got.dtype):
+            raise TangentMismatchError(
+                f"{name} has dtype {got.dtype}, but {of} has dtype {want.dtype} there, which has "
+                f"no derivative: convert {of} to a float, or pass a zero of dtype float0."
+            )
+        return None  # the (float0) tangent space of an integer has no numbers
+    if want.shape != got.shape:
+        raise TangentMismatchError(
+            f"{name} has shape {got.shape}, but {of} has shape {want.shape} there."
+        )
+    if want.dtype == got.dtype:
+        return ct
+    safe = got.weak is not None or (isinstance(ct, np.generic) and want.weak is not None)
+    if safe and (want.dtype.kind == "c" or got.dtype.kind != "c"):
+        return fit(cast(ct, want.dtype), x)
+    raise TangentMismatchError(
+        f"{name} has dtype {got.dtype}, but {of} has dtype {want.dtype} there. Convert it with "
+        f".astype({want.dtype})."
+    )

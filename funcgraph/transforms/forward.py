@@ -1,0 +1,146 @@
+"""Forward mode: tracers that carry a primal and a tangent, and the rule that moves tangents on.
+
+`push` is the forward reading of a primitive's one derivative; `linearize` uses it on a tape.
+May import `core`, `ops`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import dtype_of, shape_of
+from funcgraph.core.primitive import Bilinear, Elementwise, Linear, Primitive
+from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.ops.strong import strong_bilinear, strong_elementwise
+from funcgraph.ops.structural import broadcast_to, cast, zeros
+
+__all__ = ["Forward", "ForwardTracer", "push"]
+
+
+class ForwardTracer(Tracer):
+    """A primal with its tangent."""
+
+    __slots__ = ("tangent", "value")
+
+    def __init__(self, value: Any, tangent: Any, trace: Forward) -> None:
+        self.value = value
+        self.tangent = tangent
+        self._trace = trace
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Lengths of the axes."""
+        return shape_of(self.value)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of the elements."""
+        return dtype_of(self.value)
+
+    def concrete(self) -> Any:
+        """Return the value without its derivative."""
+        value = self.value
+        return value.concrete() if isinstance(value, Tracer) else value
+
+
+class Forward(Trace):
+    """The trace of forward mode; `safe` makes products with an exact zero zero."""
+
+    __slots__ = ("alive", "safe")
+
+    def __init__(self, safe: bool) -> None:
+        super().__init__()
+        self.safe = safe
+        self.alive = True
+
+    def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        if not self.alive:
+            leaked()
+        values: list[Any] = []
+        tangents: list[Any] = []
+        for a in args:
+            if type(a) is ForwardTracer and a._trace is self:
+                values.append(a.value)
+                tangents.append(a.tangent)
+            else:
+                values.append(a)
+                tangents.append(None)
+        y = primitive(*values, **attrs)
+        if primitive.zero:
+            return y
+        shape = None if primitive.many else shape_of(y)
+        with np.errstate(all="ignore"):
+            t = push(primitive, y, shape, values, tangents, attrs, self.safe)
+        if primitive.many:
+            return tuple(
+                v if dv is None else ForwardTracer(v, dv, self) for v, dv in zip(y, t, strict=True)
+            )
+        if t is None:
+            return y
+        dtype = dtype_of(y)
+        return ForwardTracer(y, t if dtype_of(t) is dtype else cast(t, dtype), self)
+
+
+def push(
+    primitive: Primitive,
+    y: Any,
+    shape: Any,
+    args: Any,
+    tangents: Any,
+    attrs: dict[str, Any],
+    safe: bool = False,
+) -> Any:
+    """Return the tangent of an operation's value (None: zero) from those of its arguments.
+
+    Args:
+      primitive: The operation.
+      y: Its value (None where the derivative does not read it).
+      shape: The shape of the value, if there is one value.
+      args: The arguments, or stand-ins where the derivative does not read them.
+      tangents: The tangents of the arguments; None is zero.
+      attrs: The operation's static keywords.
+      safe: Whether a product with an exact zero is zero.
+    """
+    derivative = primitive.derivative
+    if isinstance(derivative, Elementwise):
+        return _push_elementwise(derivative, y, shape, args, tangents, attrs, safe)
+    if isinstance(derivative, Linear):
+        n = len(args) if derivative.count is None else derivative.count
+        if all(t is None for t in tangents[:n]):
+            return None
+        moved = [zeros(a) if t is None else t for t, a in zip(tangents[:n], args, strict=False)]
+        return primitive(*moved, *args[n:], **attrs)
+    if isinstance(derivative, Bilinear):
+        return _push_bilinear(primitive, args, tangents, attrs, safe)
+    return derivative.jvp(tuple(tangents), y, *args, **attrs)  # type: ignore[union-attr]
+
+
+def _push_elementwise(
+    derivative: Elementwise, y: Any, shape: Any, args: Any, tangents: Any, attrs: Any, safe: bool
+) -> Any:
+    total = None
+    for rule, t in zip(derivative.rules, tangents, strict=False):
+        if t is None or rule is None:
+            continue
+        part = strong_elementwise(rule, t, y, args, attrs) if safe else rule(t, y, *args, **attrs)
+        total = part if total is None else total + part
+    if total is not None and shape_of(total) != shape:
+        total = broadcast_to(total, shape)
+    return total
+
+
+def _push_bilinear(primitive: Primitive, args: Any, tangents: Any, attrs: Any, safe: bool) -> Any:
+    a, b = args
+    ta, tb = tangents
+    first = second = None
+    if ta is not None:
+        product = lambda t, v: primitive(t, v, **attrs)  # noqa: E731
+        first = strong_bilinear(product, ta, b) if safe else product(ta, b)
+    if tb is not None:
+        product = lambda t, v: primitive(v, t, **attrs)  # noqa: E731
+        second = strong_bilinear(product, tb, a) if safe else product(tb, a)
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second

@@ -1,0 +1,270 @@
+"""Reverse mode for users: `grad`, `value_and_grad`, `vjp`.
+
+May import `core`, `ops`, `tree`, `transforms.tape`, `transforms.arguments`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.core.aval import dtype_of, is_inexact, shape_of
+from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.errors import NonScalarOutputError
+from funcgraph.transforms.arguments import (
+    all_finite,
+    check_leaf,
+    check_like,
+    gradient_of,
+    run,
+    select,
+    substitute,
+)
+from funcgraph.transforms.tape import Tape, TapeTracer, backward
+
+__all__ = ["grad", "leaf_name", "strip", "value_and_grad", "vjp", "watch"]
+
+P = ParamSpec("P")
+
+
+def watch(chosen: Any, name: str, allow_int: bool, holomorphic: bool) -> Any:
+    """Return a new tape, and leaves, structure and traced copy of the arguments to differentiate.
+
+    A leaf that may not vary (an integer, with allow_int) stays as it is, on a slot of its own.
+    """
+    tape = Tape()
+    leaves, structure = tree.flatten(chosen)
+    traced = []
+    for k, leaf in enumerate(leaves):
+        where = lambda k=k: leaf_name(name, chosen, k)  # noqa: E731
+        leaf = leaves[k] = check_leaf(leaf, where, allow_int, holomorphic, name)
+        tracer = tape.watch(leaf)
+        traced.append(tracer if is_inexact(dtype_of(leaf)) else leaf)
+    return tape, leaves, structure, tree.unflatten(structure, traced)
+
+
+def leaf_name(name: str, chosen: Any, k: int) -> str:
+    """Return how an error message calls the k-th leaf of the arguments."""
+    path = tree.keystr(tree.leaves_with_path(chosen)[k][0])
+    return f"the argument of {name}" + (f" at {path}" if path else "")
+
+
+def strip(tape: Tape, x: Any) -> Any:
+    """Return a pytree with the tracers of this tape replaced by their values."""
+    return tree.map(lambda v: v.value if type(v) is TapeTracer and v._trace is tape else v, x)
+
+
+def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:
+    """Run the backward pass; once more with strong zeros if a gradient is not finite.
+
+    That is why the sweep leaves the tape as it is.
+    """
+    with np.errstate(all="ignore"):
+        cts = backward(entries, seeds, count, safe=False)
+        if not all_finite(cts):
+            cts = backward(entries, seeds, count, safe=True)
+    return cts
+
+
+def _gradients(leaves: list[Any], cts: list[Any], structure: Any) -> Any:
+    seen: set[int] = set()
+    grads = [gradient_of(x, ct, seen) for x, ct in zip(leaves, cts, strict=True)]
+    return tree.unflatten(structure, grads)
+
+
+def _check_scalar(name: str, out: Any, holomorphic: bool) -> None:
+    shape = shape_of(out) if _is_number(out) else None
+    if shape != ():
+        got = f"an array of shape {shape}" if shape is not None else f"a {type(out).__name__}"
+        raise NonScalarOutputError(
+            f"{name} needs a function that returns a scalar, but it returned {got}. Reduce it "
+            "(np.sum, np.mean), return extra values with has_aux=True, or use vjp."
+        )
+    dtype = dtype_of(out)
+    if holomorphic and dtype.kind != "c":
+        raise NonScalarOutputError(
+            f"{name} with holomorphic=True needs a complex output, but its dtype is {dtype}."
+        )
+    if not holomorphic and not is_inexact(dtype):
+        raise NonScalarOutputError(
+            f"{name} needs a floating-point output, but its dtype is {dtype}: a derivative "
+            "is lost when a value is rounded or converted to an integer."
+        )
+    if not holomorphic and dtype.kind == "c":
+        raise NonScalarOutputError(
+            f"{name} needs a real output, but its dtype is {dtype}. Take the real part or the "
+            "modulus of the output, or, if the function is holomorphic, pass holomorphic=True."
+        )
+
+
+def _is_number(x: Any) -> bool:
+    numbers = (np.ndarray, np.generic, float, complex, int)
+    return KIND[type(x)] != NUMPY or isinstance(x, numbers)
+
+
+def value_and_grad(
+    fun: Callable[P, Any],
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable[P, tuple[Any, Any]]:
+    """Return a function that computes the value of `fun` and its gradient in one pass.
+
+    (f(x), ∂f/∂x), by one forward and one backward sweep.
+
+    Args:
+      fun: Returns a scalar (shape ()) of real floating dtype; its arguments are pytrees of arrays.
+      argnums: Position, or tuple of positions, of the arguments to differentiate.
+      has_aux: Whether fun returns (scalar, aux); aux is any pytree, returned beside the value.
+      holomorphic: Whether fun is complex-differentiable; then inputs and output are complex.
+      allow_int: Whether integer leaves are allowed; their gradient is a float0 zero.
+
+    Returns:
+      A function of the same arguments that returns (value, gradient), or ((value, aux), gradient).
+      The gradient has the structure, types, shapes and dtypes of the differentiated arguments (a
+      tuple of them if argnums is a tuple). For complex arguments z = x + iy it is
+      ∂f/∂x - i ∂f/∂y, as in JAX.
+
+    Raises:
+      NonScalarOutputError: The output is not a real scalar.
+      GradientDtypeError: A leaf has no derivative (integer, bool, string).
+      ValueError: argnums is out of range.
+
+    Example:
+      >>> import numpy as np
+      >>> value_and_grad(lambda w, x: np.sum(w * x**2))(2.0, np.array([1.0, 3.0]))
+      (np.float64(20.0), 10.0)
+
+    Source:
+      Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
+    """
+    name = f"grad of {getattr(fun, '__name__', repr(fun))}"
+
+    @functools.wraps(fun)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[Any, Any]:
+        chosen = select(argnums, args)
+        tape, leaves, structure, traced = watch(chosen, name, allow_int, holomorphic)
+        try:
+            out: Any = run(fun, substitute(argnums, args, traced), kwargs)
+        finally:
+            entries = tape.end()
+        if has_aux:
+            out, aux = out
+        _check_scalar(name, out, holomorphic)
+        if type(out) is TapeTracer and out._trace is tape:
+            value = out.value
+            seed = dtype_of(value).type(1)
+            cts = _sweep(entries, [(out.index, seed)], len(leaves))
+        else:
+            value, cts = out, [None] * len(leaves)
+        gradient = _gradients(leaves, cts, structure)
+        return ((value, strip(tape, aux)), gradient) if has_aux else (value, gradient)
+
+    return wrapped
+
+
+def grad(
+    fun: Callable[P, Any],
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable[P, Any]:
+    """Return a function that computes the gradient of `fun`.
+
+    ∂f/∂x, by one forward and one backward sweep.
+
+    Args:
+      fun: Returns a scalar (shape ()) of real floating dtype; its arguments are pytrees of arrays.
+      argnums: Position, or tuple of positions, of the arguments to differentiate.
+      has_aux: Whether fun returns (scalar, aux); then the result is (gradient, aux).
+      holomorphic: Whether fun is complex-differentiable; then inputs and output are complex.
+      allow_int: Whether integer leaves are allowed; their gradient is a float0 zero.
+
+    Returns:
+      A function of the same arguments that returns the gradient, with the structure, types, shapes
+      and dtypes of the differentiated arguments.
+
+    Raises:
+      NonScalarOutputError: The output is not a real scalar.
+      GradientDtypeError: A leaf has no derivative (integer, bool, string).
+      ValueError: argnums is out of range.
+
+    Example:
+      >>> import numpy as np
+      >>> grad(np.tanh)(0.0)
+      1.0
+      >>> grad(grad(lambda x: x**3))(2.0)
+      12.0
+
+    Source:
+      Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
+    """
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
+
+    @functools.wraps(fun)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapped
+
+
+def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """Compute the value of `fun` and its pullback (vector-Jacobian product).
+
+    v ↦ vᵀ ∂f/∂x, for every output cotangent v.
+
+    Args:
+      fun: A function of the primals; it may return any pytree of arrays.
+      *primals: The arguments, pytrees of floating-point arrays.
+      has_aux: Whether fun returns (output, aux).
+
+    Returns:
+      (output, pullback), or (output, pullback, aux). pullback(cotangent) takes a pytree like the
+      output (same shapes and dtypes) and returns a tuple with one cotangent for each primal; it
+      may be called any number of times.
+
+    Raises:
+      GradientDtypeError: A leaf of the primals has no derivative.
+      TangentMismatchError: The cotangent does not match the output.
+
+    Example:
+      >>> import numpy as np
+      >>> y, pullback = vjp(lambda x: 2 * x, np.array([1.0, 2.0]))
+      >>> y, pullback(np.array([1.0, 10.0]))
+      (array([2., 4.]), (array([ 2., 20.]),))
+
+    Source:
+      Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
+    """
+    name = f"vjp of {getattr(fun, '__name__', repr(fun))}"
+    tape, leaves, structure, traced = watch(primals, name, True, False)
+    try:
+        out = run(fun, traced, {})
+    finally:
+        entries = tape.end()
+    if has_aux:
+        out, aux = out
+    outs, out_structure = tree.flatten(out)
+    values = strip(tape, outs)
+
+    def pullback(cotangent: Any) -> tuple[Any, ...]:
+        given = check_like(cotangent, values, out_structure, "the cotangent", "the output")
+        seeds = [
+            (o.index, ct)
+            for o, ct in zip(outs, given, strict=True)
+            if type(o) is TapeTracer and o._trace is tape and ct is not None
+        ]
+        seen = {id(ct) for ct in given}
+        cts = _sweep(entries, seeds, len(leaves))
+        grads = [gradient_of(x, ct, seen) for x, ct in zip(leaves, cts, strict=True)]
+        return tree.unflatten(structure, grads)  # type: ignore[no-any-return]
+
+    value = tree.unflatten(out_structure, values)
+    return (value, pullback, strip(tape, aux)) if has_aux else (value, pullback)

@@ -1,0 +1,225 @@
+"""Forward mode for users: `jvp`, `linearize`; and `stop_gradient`.
+
+May import `core`, `ops`, `tree`, `transforms.forward`, `transforms.gradient`,
+`transforms.arguments`, `transforms.tape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.core.aval import aval_of, dtype_of, shape_of
+from funcgraph.core.primitive import Primitive, Zero
+from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.errors import TangentMismatchError
+from funcgraph.ops.structural import cast
+from funcgraph.transforms.arguments import all_finite, check_leaf, check_like, gradient_of, run
+from funcgraph.transforms.forward import Forward, ForwardTracer, push
+from funcgraph.transforms.gradient import leaf_name, strip, watch
+from funcgraph.transforms.tape import TapeTracer
+
+__all__ = ["jvp", "linearize", "stop_gradient"]
+
+
+def _tangents(primals: tuple[Any, ...], tangents: Any, leaves: list[Any], structure: Any) -> Any:
+    if not isinstance(tangents, (tuple, list)) or len(tangents) != len(primals):
+        raise TangentMismatchError(
+            f"jvp needs one tangent for each of the {len(primals)} primals, in a tuple or list; "
+            f"got {tangents!r:.80}."
+        )
+    return check_like(tuple(tangents), leaves, structure, "the tangent", "the primal")
+
+
+def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
+    """Compute the value of `fun` and its directional derivative (Jacobian-vector product).
+
+    (f(x), ∂f/∂x · v), by one forward sweep that carries values and tangents.
+
+    If the tangent comes out non-finite, the function is run once more with products in which an
+    exact zero wins (docs/conventions.md); so `fun` must be pure.
+
+    Args:
+      fun: A function of the primals; it may return any pytree of arrays.
+      primals: Tuple or list of arguments, pytrees of floating-point arrays.
+      tangents: Tuple or list of the same structure, shapes and dtypes.
+      has_aux: Whether fun returns (output, aux).
+
+    Returns:
+      (output, output tangent), or (output, output tangent, aux).
+
+    Raises:
+      GradientDtypeError: A leaf of the primals has no derivative.
+      TangentMismatchError: The tangents do not match the primals.
+
+    Example:
+      >>> import numpy as np
+      >>> jvp(np.sin, (0.0,), (2.0,))
+      (np.float64(0.0), np.float64(2.0))
+
+    Source:
+      Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.1.
+    """
+    if not isinstance(primals, (tuple, list)):
+        raise TangentMismatchError(
+            f"jvp takes its primals in a tuple or list, got a {type(primals).__name__}: write "
+            "jvp(f, (x,), (v,))."
+        )
+    primals = tuple(primals)
+    name = f"jvp of {getattr(fun, '__name__', repr(fun))}"
+    leaves, structure = tree.flatten(primals)
+    leaves = [
+        check_leaf(x, lambda k=k: leaf_name(name, primals, k), True, False, name)
+        for k, x in enumerate(leaves)
+    ]
+    given = _tangents(primals, tangents, leaves, structure)
+    result = _run(fun, leaves, given, structure, has_aux, safe=False)
+    if not all_finite(result[1]):
+        result = _run(fun, leaves, given, structure, has_aux, safe=True)
+    values, dots, out_structure, aux = result
+    value = tree.unflatten(out_structure, values)
+    dot = tree.unflatten(
+        out_structure, [_tangent_of(v, t) for v, t in zip(values, dots, strict=True)]
+    )
+    return (value, dot, aux) if has_aux else (value, dot)
+
+
+def _run(
+    fun: Any, leaves: list[Any], tangents: list[Any], structure: Any, has_aux: bool, safe: bool
+) -> tuple[list[Any], list[Any], Any, Any]:
+    """Run fun on forward tracers; return output values, tangents (None: zero), structure, aux."""
+    trace = Forward(safe)
+    traced = [
+        x if t is None else ForwardTracer(x, t, trace)
+        for x, t in zip(leaves, tangents, strict=True)
+    ]
+    try:
+        out = run(fun, tree.unflatten(structure, traced), {})
+    finally:
+        trace.alive = False
+    aux = None
+    if has_aux:
+        out, aux = out
+        aux = tree.map(lambda x: x.value if _mine(x, trace) else x, aux)
+    outs, out_structure = tree.flatten(out)
+    values = [x.value if _mine(x, trace) else x for x in outs]
+    dots = [x.tangent if _mine(x, trace) else None for x in outs]
+    return values, dots, out_structure, aux
+
+
+def _mine(x: Any, trace: Forward) -> bool:
+    return type(x) is ForwardTracer and x._trace is trace
+
+
+def _tangent_of(value: Any, tangent: Any) -> Any:
+    """Return an output tangent as an array like the output; a new one, safe to change."""
+    if tangent is None or type(value) is np.ndarray:
+        return gradient_of(value, tangent, set())
+    return tangent
+
+
+def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """Compute the value of `fun` and its derivative as a linear function (pushforward).
+
+    v ↦ ∂f/∂x · v; fun itself runs once, however often the result is called.
+
+    Args:
+      fun: A function of the primals; it may return any pytree of arrays.
+      *primals: The arguments, pytrees of floating-point arrays.
+      has_aux: Whether fun returns (output, aux).
+
+    Returns:
+      (output, pushforward), or (output, pushforward, aux). pushforward(*tangents) takes one
+      tangent for each primal and returns the output tangent.
+
+    Raises:
+      GradientDtypeError: A leaf of the primals has no derivative.
+      TangentMismatchError: The tangents do not match the primals.
+
+    Example:
+      >>> y, pushforward = linearize(lambda x: x**2, 3.0)
+      >>> y, pushforward(1.0), pushforward(10.0)
+      (np.float64(9.0), np.float64(6.0), np.float64(60.0))
+
+    Source:
+      Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.1.
+    """
+    name = f"linearize of {getattr(fun, '__name__', repr(fun))}"
+    tape, leaves, structure, traced = watch(primals, name, True, False)
+    try:
+        out = run(fun, traced, {})
+    finally:
+        entries = tape.end()
+    if has_aux:
+        out, aux = out
+    outs, out_structure = tree.flatten(out)
+    values = strip(tape, outs)
+    slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
+
+    def pushforward(*tangents: Any) -> Any:
+        given = _tangents(primals, tangents, leaves, structure)
+        with np.errstate(all="ignore"):
+            dots = _replay(entries, given, slots, safe=False)
+            if not all_finite(dots):
+                dots = _replay(entries, given, slots, safe=True)
+        return tree.unflatten(
+            out_structure, [_tangent_of(v, t) for v, t in zip(values, dots, strict=True)]
+        )
+
+    value = tree.unflatten(out_structure, values)
+    return (value, pushforward, strip(tape, aux)) if has_aux else (value, pushforward)
+
+
+def _replay(entries: list[Any], tangents: list[Any], slots: list[Any], safe: bool) -> list[Any]:
+    """Move tangents forward along a tape; return those of the slots asked for."""
+    dots: list[Any] = tangents + [None] * (len(entries) - len(tangents))
+    for i in range(len(tangents), len(entries)):
+        entry = entries[i]
+        if entry is None:
+            continue
+        primitive, y, args, parents, attrs = entry
+        given = [None if p is None else dots[p] for p in parents]
+        if all(t is None for t in given):
+            continue
+        out = primitive.abstract(*args, **(attrs or {}))
+        shape = None if primitive.many else out.shape
+        t = push(primitive, y, shape, args, given, attrs or {}, safe)
+        if primitive.many:
+            dots[i : i + len(t)] = [fit_dtype(v, a) for v, a in zip(t, out, strict=True)]
+        else:
+            dots[i] = fit_dtype(t, out)
+    return [None if s is None else dots[s] for s in slots]
+
+
+def fit_dtype(t: Any, aval: Any) -> Any:
+    """Return a tangent in the dtype of its primal."""
+    return t if t is None or dtype_of(t) == aval.dtype else cast(t, aval.dtype)
+
+
+_stop = Primitive(
+    "stop_gradient",
+    lambda x: x,
+    "jax.lax.stop_gradient",
+    aval_of,
+    Zero(),
+)
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return x as a constant: its derivative is zero in every mode and order.
+
+    Args:
+      x: A pytree of arrays.
+
+    Returns:
+      The same values.
+
+    Example:
+      >>> import funcgraph as fg
+      >>> fg.grad(lambda x: x * stop_gradient(x))(3.0)
+      3.0
+    """
+    return tree.map(lambda v: v if KIND[type(v)] == NUMPY else _stop(v), x)
