@@ -6,7 +6,7 @@ A derivative is given once, by kind, and serves forward and reverse mode:
     Elementwise(r1, r2, ...)  r_i(g, y, *args) = g * dy/dx_i; diagonal, so its own transpose
     Linear(transpose)         transpose(g, *args) -> cotangents of the first `linear` arguments
     Bilinear(t1, t2)          t_i(g, x1, x2) -> cotangent of x_i
-    General(jvp, vjp)         jvp(tangents, y, *args), vjp(g, y, *args); None = zero
+    General(jvp, vjp)         jvp(tangents, y, *args), vjp(g, y, *args); without vjp: transposed jvp
 
 y is the value of the operation. Rules use public operations on what they are given, so that they
 nest. A transpose may read only shape and dtype of the arguments it is linear in.
@@ -88,11 +88,11 @@ class General:
     """jvp(tangents, y, *args, **attrs) and vjp(g, y, *args, **attrs) -> tuple of cotangents.
 
     Tangents and cotangents that are zero are None; with several outputs, y, g and the result of
-    jvp are tuples.
+    jvp are tuples. Without vjp, reverse mode transposes the linear function jvp.
     """
 
     jvp: Rule
-    vjp: Rule
+    vjp: Rule | None = None
 
 
 Derivative = Zero | Elementwise | Linear | Bilinear | General

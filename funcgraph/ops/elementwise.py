@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of
-from funcgraph.core.primitive import Binary, Elementwise, General, Linear, Unary, Zero, ufunc_aval
+from funcgraph.core.primitive import Binary, Elementwise, Linear, Unary, Zero, ufunc_aval
 from funcgraph.core.trace import UFUNCS
-from funcgraph.ops.structural import cast, where, zeros
+from funcgraph.ops.structural import where
 
 LN2, LN10 = math.log(2), math.log(10)
 
 
 def _declare(cls: Any, ufunc: Any, derivative: Any, jax: Any, name: str | None) -> Any:
-    name = name or ufunc.__name__
+    name = name or ufunc.__name__  # such as absolute, not abs
     primitive = cls(name, ufunc, jax or f"jax.numpy.{name}", ufunc_aval(ufunc), derivative)
     UFUNCS[ufunc] = primitive
     return primitive
@@ -36,9 +36,58 @@ def binary(ufunc: Any, *rules: Any, keep: str = "x", jax: Any = None, name: Any 
     return _declare(Binary, ufunc, Elementwise(*rules, keep=keep) if rules else Zero(), jax, name)
 
 
+def real_dtype(dtype: Any) -> Any:
+    """Return the dtype of the real part."""
+    return np.zeros(0, dtype).real.dtype
+
+
 def is_complex(x: Any) -> bool:
     """Return whether x has a complex dtype."""
     return dtype_of(x).kind == "c"
+
+
+def _pow_base(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if type(b) in (int, float) and b != 0:
+        return g * (b * power(a, b - 1))
+    zero = equal(b, 0)  # the derivative of x**0 is 0, also where x**-1 is infinite
+    return g * where(zero, 0, b * power(a, where(zero, 1, b - 1)))
+
+
+def _pow_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return g * (log(where(equal(a, 0), 1, a)) * y)
+
+
+def _share_max(g: Any, a: Any, b: Any) -> Any:
+    return where(greater(a, b), g, where(equal(a, b), g * 0.5, 0))
+
+
+def _select(g: Any, chosen: Any) -> Any:
+    return where(chosen, g, 0)
+
+
+def _first_fmax(a: Any, b: Any) -> Any:
+    return logical_or(greater(a, b), isnan(b))
+
+
+def _first_fmin(a: Any, b: Any) -> Any:
+    return logical_or(less(a, b), isnan(b))
+
+
+def _abs(g: Any, y: Any, x: Any) -> Any:
+    if not is_complex(x):
+        return where(greater_equal(x, 0), g, -g)
+    slope = conjugate(x) / where(equal(y, 0), 1, y)
+    # Forward, g is a complex tangent and the result real; backward, the other way round.
+    return real(g * slope) if is_complex(g) else g * slope
+
+
+def _nonzero(x: Any) -> Any:
+    return where(equal(x, 0), 1, x)
+
+
+def _logaddexp(g: Any, y: Any, a: Any, b: Any, base: float) -> Any:
+    grow = exp(base * (a - y))
+    return g * where(equal(a, b), 0.5, where(equal(a, y), 1, grow))  # right also at infinities
 
 
 def _conj_if_complex(x: Any) -> Any:
@@ -56,7 +105,18 @@ positive = unary(np.positive, lambda g, y, x: g, keep="")
 reciprocal = unary(np.reciprocal, lambda g, y, x: -g * (y * y), keep="y")
 square = unary(np.square, lambda g, y, x: g * (x + x))
 sqrt = unary(np.sqrt, lambda g, y, x: g / (y + y), keep="y")
-cbrt = unary(np.cbrt, lambda g, y, x: g * y / (3 * x), keep="xy")
+cbrt = unary(np.cbrt, lambda g, y, x: g / (3 * (y * y)), keep="y")
+power = binary(np.power, _pow_base, _pow_exponent, keep="xy")
+float_power = binary(np.float_power, _pow_base, _pow_exponent, keep="xy")
+remainder = binary(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
+fmod = binary(np.fmod, lambda g, y, a, b: g, lambda g, y, a, b: -g * trunc(a / b))
+hypot = binary(np.hypot, lambda g, y, a, b: g * (a / _nonzero(y)),
+               lambda g, y, a, b: g * (b / _nonzero(y)), keep="xy")
+deg2rad = unary(np.deg2rad, lambda g, y, x: g * (math.pi / 180), keep="")
+rad2deg = unary(np.rad2deg, lambda g, y, x: g * (180 / math.pi), keep="")
+radians = unary(np.radians, lambda g, y, x: g * (math.pi / 180), keep="")
+degrees = unary(np.degrees, lambda g, y, x: g * (180 / math.pi), keep="")
+ldexp = binary(np.ldexp, lambda g, y, a, b: ldexp(g, b), None)
 
 # --- exponentials and logarithms -----------------------------------------------------------------
 exp = unary(np.exp, lambda g, y, x: g * y, keep="y")
@@ -66,6 +126,10 @@ log = unary(np.log, lambda g, y, x: g / x)
 log2 = unary(np.log2, lambda g, y, x: g / (LN2 * x))
 log10 = unary(np.log10, lambda g, y, x: g / (LN10 * x))
 log1p = unary(np.log1p, lambda g, y, x: g / (x + 1))
+logaddexp = binary(np.logaddexp, lambda g, y, a, b: _logaddexp(g, y, a, b, 1.0),
+                   lambda g, y, a, b: _logaddexp(g, y, b, a, 1.0), keep="xy")
+logaddexp2 = binary(np.logaddexp2, lambda g, y, a, b: _logaddexp(g, y, a, b, LN2),
+                    lambda g, y, a, b: _logaddexp(g, y, b, a, LN2), keep="xy")
 
 # --- trigonometric and hyperbolic ----------------------------------------------------------------
 sin = unary(np.sin, lambda g, y, x: g * cos(x))
@@ -74,14 +138,72 @@ tan = unary(np.tan, lambda g, y, x: g * (y * y + 1), keep="y")
 arcsin = unary(np.arcsin, lambda g, y, x: g / sqrt(1 - x * x))
 arccos = unary(np.arccos, lambda g, y, x: -g / sqrt(1 - x * x))
 arctan = unary(np.arctan, lambda g, y, x: g / (x * x + 1))
+arctan2 = binary(np.arctan2, lambda g, y, a, b: g * (b / _nonzero(a * a + b * b)),
+                 lambda g, y, a, b: -g * (a / _nonzero(a * a + b * b)))
 sinh = unary(np.sinh, lambda g, y, x: g * cosh(x))
 cosh = unary(np.cosh, lambda g, y, x: g * sinh(x))
 tanh = unary(np.tanh, lambda g, y, x: g * (1 - y * y), keep="y")
+arcsinh = unary(np.arcsinh, lambda g, y, x: g / sqrt(x * x + 1))
+arccosh = unary(np.arccosh, lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)))
+arctanh = unary(np.arctanh, lambda g, y, x: g / (1 - x * x))
 
-# --- comparison ----------------------------------------------------------------------------------
+# --- choice and sign -----------------------------------------------------------------------------
+maximum = binary(np.maximum, lambda g, y, a, b: _share_max(g, a, b),
+                 lambda g, y, a, b: _share_max(g, b, a))
+minimum = binary(np.minimum, lambda g, y, a, b: _share_max(g, b, a),
+                 lambda g, y, a, b: _share_max(g, a, b))
+fmax = binary(np.fmax, lambda g, y, a, b: _select(g, _first_fmax(a, b)),
+              lambda g, y, a, b: _select(g, equal(_first_fmax(a, b), False)))
+fmin = binary(np.fmin, lambda g, y, a, b: _select(g, _first_fmin(a, b)),
+              lambda g, y, a, b: _select(g, equal(_first_fmin(a, b), False)))
+absolute = unary(np.absolute, _abs, keep="xy", jax="jax.numpy.abs")
+fabs = unary(np.fabs, _abs, keep="xy")
+copysign = binary(np.copysign, lambda g, y, a, b: where(equal(signbit(a), signbit(b)), g, -g), None)
+
+# --- complex -------------------------------------------------------------------------------------
+real = Unary("real", np.real, "jax.numpy.real", lambda x: Aval(x.shape, real_dtype(x.dtype)),
+             Linear(lambda g, x: g))
+imag = Unary("imag", np.imag, "jax.numpy.imag", lambda x: Aval(x.shape, real_dtype(x.dtype)),
+             Linear(lambda g, x: g * -1j if is_complex(x) else 0 * g))
+conjugate = _declare(Unary, np.conjugate, Linear(lambda g, x: _conj_if_complex(g)), None, None)
+
+# --- parts of numbers: the ufuncs with two results are put together in fnp ------------------------
+fraction = Unary("fraction", lambda x: np.modf(x)[0], lambda jax, x: jax.numpy.modf(x)[0],
+                 ufunc_aval(np.sin), Elementwise(lambda g, y, x: g, keep=""))
+mantissa = Unary("mantissa", lambda x: np.frexp(x)[0], lambda jax, x: jax.numpy.frexp(x)[0],
+                 ufunc_aval(np.sin), Elementwise(lambda g, y, x: g * (y / _nonzero(x))))
+exponent = Unary("exponent", lambda x: np.frexp(x)[1], lambda jax, x: jax.numpy.frexp(x)[1],
+                 lambda x: Aval(x.shape, np.dtype(np.intc)), Zero())
+
+# --- piecewise constant --------------------------------------------------------------------------
+floor, ceil, rint, trunc = unary(np.floor), unary(np.ceil), unary(np.rint), unary(np.trunc)
+sign, signbit, spacing = unary(np.sign), unary(np.signbit), unary(np.spacing)
+heaviside, nextafter = binary(np.heaviside), binary(np.nextafter)
+floor_divide = binary(np.floor_divide)
+isfinite, isinf, isnan = unary(np.isfinite), unary(np.isinf), unary(np.isnan)
+isnat = unary(np.isnat)
 greater, greater_equal = binary(np.greater), binary(np.greater_equal)
 less, less_equal = binary(np.less), binary(np.less_equal)
 equal, not_equal = binary(np.equal), binary(np.not_equal)
-isfinite = unary(np.isfinite)
-conjugate = _declare(Unary, np.conjugate, Linear(lambda g, x: _conj_if_complex(g)), None, None)
+logical_and, logical_or = binary(np.logical_and), binary(np.logical_or)
+logical_xor, logical_not = binary(np.logical_xor), unary(np.logical_not)
+bitwise_and, bitwise_or = binary(np.bitwise_and), binary(np.bitwise_or)
+bitwise_xor, invert = binary(np.bitwise_xor), unary(np.invert)
+left_shift, right_shift = binary(np.left_shift), binary(np.right_shift)
+bitwise_count, gcd, lcm = unary(np.bitwise_count), binary(np.gcd), binary(np.lcm)
 # fmt: on
+
+
+def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
+    return floor_divide(a, b), remainder(a, b)
+
+
+def _modf(x: Any) -> tuple[Any, Any]:
+    return fraction(x), trunc(x)
+
+
+def _frexp(x: Any) -> tuple[Any, Any]:
+    return mantissa(x), exponent(x)
+
+
+UFUNCS.update({np.divmod: _divmod, np.modf: _modf, np.frexp: _frexp})

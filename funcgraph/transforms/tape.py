@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
-from funcgraph.core.primitive import Bilinear, Linear, Primitive
+from funcgraph.core.primitive import Bilinear, General, Linear, Primitive
 from funcgraph.core.trace import KIND, NUMPY, Trace, Tracer, leaked
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
@@ -325,13 +325,33 @@ def _pull(cts: _Cotangents, entry: Any, g: Any, safe: bool) -> None:
     else:
         if primitive.many:
             g = tuple(zeros(v) if c is None else c for c, v in zip(g, y, strict=True))
-        results = derivative.vjp(g, y, *args, **attrs)
+        if derivative.vjp is None:
+            results = _transposed(derivative, g, y, args, parents, attrs, safe)
+        else:
+            results = derivative.vjp(g, y, *args, **attrs)
         if safe:
             gs = g if primitive.many else (g,)
             results = [None if r is None else strong_general(r, gs) for r in results]
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
             cts.add(slot, fit(ct, x))
+
+
+def _transposed(
+    derivative: General, g: Any, y: Any, args: Any, parents: Any, attrs: dict[str, Any], safe: bool
+) -> list[Any]:
+    """Transpose the linear function jvp: run it on a tape of its own and sweep back."""
+    tape = Tape()
+    tangents = tuple(
+        None if slot is None else tape.watch(zeros(a))
+        for slot, a in zip(parents, args, strict=True)
+    )
+    dots = derivative.jvp(tangents, y, *args, **attrs)
+    pairs = zip(dots, g, strict=True) if type(y) is tuple else [(dots, g)]
+    seeds = [(t.index, fit(ct, t)) for t, ct in pairs if type(t) is TapeTracer and t._trace is tape]
+    count = sum(t is not None for t in tangents)
+    cts = iter(backward(tape.end(), seeds, count, safe))
+    return [None if t is None else next(cts) for t in tangents]
 
 
 def _pull_bilinear(
