@@ -44,8 +44,9 @@ def function(numpy_function: Callable[..., Any], jax: str | None = None) -> Any:
       numpy_function: Such as np.median or np.linalg.norm; `np.f` on a tracer runs the body.
       jax: Dotted name of JAX's function; default: jax.numpy with the same name.
     """
-    module = numpy_function.__module__.replace("numpy", "jax.numpy", 1)
-    jax = jax or f"{module}.{numpy_function.__name__}"
+    if jax is None:
+        module = numpy_function.__module__.replace("numpy", "jax.numpy", 1)
+        jax = f"{module}.{numpy_function.__name__}"
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         def traced(*args: Any, out: Any = None, **kwargs: Any) -> Any:

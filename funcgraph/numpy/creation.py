@@ -35,22 +35,27 @@ arange, empty, eye, identity = np.arange, np.empty, np.eye, np.identity
 ones, tri, zeros = np.ones, np.tri, np.zeros
 
 
-def join(x: Any) -> Any:
+def as_array(x: Any) -> Any:
     """Return x as an array: nested lists and tuples, also of tracers, are stacked."""
     if type(x) is list or type(x) is tuple:
         if not x:
             return np.zeros(0)
-        parts = [join(v) for v in x]
+        parts = [as_array(v) for v in x]
         if all(KIND[type(p)] == NUMPY for p in parts):
             return np.asarray(parts)
         return stack(*parts, axis=0)
     return x
 
 
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """Return x in the given dtype; None keeps it."""
+    return x if dtype is None else cast(x, dtype)
+
+
 @function(np.array)
 def array(object: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **_: Any) -> Any:
     """Return an array from nested lists, also of traced arrays, or a copy of an array."""
-    x = join(object)
+    x = as_array(object)
     x = x if dtype is None else cast(x, dtype)
     missing = ndmin - ndim_of(x)
     return expand_dims(x, tuple(range(missing))) if missing > 0 else copy_values(x)
@@ -59,7 +64,7 @@ def array(object: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, *
 def _converter(numpy_function: Any) -> Any:
     @function(numpy_function)
     def convert(a: Any, dtype: Any = None, **_: Any) -> Any:
-        x = join(a)
+        x = as_array(a)
         return x if dtype is None else cast(x, dtype)
 
     convert.__name__ = numpy_function.__name__
@@ -78,7 +83,7 @@ require = _converter(np.require)
 @function(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     """Return a copy."""
-    return copy_values(join(a))
+    return copy_values(as_array(a))
 
 
 @function(np.astype)
@@ -91,7 +96,7 @@ def _like(numpy_function: Any, make: Any) -> Any:
     @function(numpy_function)
     def like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
              device: Any = None) -> Any:  # fmt: skip
-        x = join(a)
+        x = as_array(a)
         return make(shape_of(x) if shape is None else shape, dtype or dtype_of(x))
 
     like.__name__ = numpy_function.__name__
@@ -108,7 +113,7 @@ empty_like = _like(np.empty_like, np.zeros)
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: Any) -> Any:
     """Return an array of the given shape filled with a value: y[...] = fill_value."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    value = join(fill_value)
+    value = as_array(fill_value)
     return broadcast_to(value if dtype is None else cast(value, dtype), shape)
 
 
@@ -116,8 +121,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
               shape: Any = None, device: Any = None) -> Any:  # fmt: skip
     """Return an array of the shape and dtype of a, filled with a value."""
-    a = join(a)
-    value = cast(join(fill_value), dtype or dtype_of(a))
+    a = as_array(a)
+    value = cast(as_array(fill_value), dtype or dtype_of(a))
     return broadcast_to(value, shape_of(a) if shape is None else tuple(shape))
 
 
@@ -125,7 +130,7 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subo
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
              dtype: Any = None, axis: int = 0, **_: Any) -> Any:  # fmt: skip
     """Return evenly spaced numbers: y_k = start + k (stop - start) / (num - 1)."""
-    start, stop = join(start), join(stop)
+    start, stop = as_array(start), as_array(stop)
     parts = num - 1 if endpoint else num
     step = (stop - start) / parts if parts else (stop - start) * np.nan
     shape = np.broadcast_shapes(shape_of(start), shape_of(stop))
@@ -155,7 +160,7 @@ def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
               axis: int = 0) -> Any:  # fmt: skip
     """Return a geometric progression: y_k = start (stop / start) ** (k / (num - 1))."""
-    start, stop = join(start), join(stop)
+    start, stop = as_array(start), as_array(stop)
     sign = ew.sign(start)
     low, high = ew.log10(start * sign), ew.log10(stop * sign)
     y = sign * ew.power(10.0, linspace(low, high, num, endpoint, axis=axis))
@@ -168,7 +173,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
 @function(np.diagflat)
 def diagflat(v: Any, k: int = 0) -> Any:
     """Return a matrix with the flattened v on its k-th diagonal."""
-    v = reshape(join(v), shape=(-1,))
+    v = reshape(as_array(v), shape=(-1,))
     n = shape_of(v)[0] + abs(k)
     rows = np.arange(shape_of(v)[0]) + max(-k, 0)
     where_ = (rows, rows + k)
@@ -185,7 +190,7 @@ def _scatter(v: Any, shape: tuple[int, ...], idx: tuple[Any, ...]) -> Any:
 @function(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
     """Return the k-th diagonal of a matrix, or a matrix with a vector on its k-th diagonal."""
-    v = join(v)
+    v = as_array(v)
     if ndim_of(v) == 1:
         return diagflat(v, k)
     if ndim_of(v) != 2:
@@ -198,7 +203,7 @@ def diag(v: Any, k: int = 0) -> Any:
 
 def _triangle(keep: Any) -> Any:
     def body(m: Any, k: int = 0) -> Any:
-        x = join(m)
+        x = as_array(m)
         x = broadcast_to(x, (shape_of(x)[0],) * 2) if ndim_of(x) == 1 else x
         return where(keep(shape_of(x)[-2:], k), x, dtype_of(x).type(0))
 
@@ -214,7 +219,7 @@ triu.__name__, triu.__doc__ = "triu", "Return the upper triangle, with zeros bel
 @function(np.vander)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
     """Return the Vandermonde matrix: y[i, j] = x_i ** (N - 1 - j)."""
-    x = join(x)
+    x = as_array(x)
     n = shape_of(x)[0] if N is None else N
     columns = [fit(dtype_of(x).type(1), x)]
     for _ in range(n - 1):
@@ -228,7 +233,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     """Return coordinate matrices from coordinate vectors."""
     if indexing not in ("xy", "ij"):
         raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
-    vectors = [reshape(join(x), shape=(-1,)) for x in xi]
+    vectors = [reshape(as_array(x), shape=(-1,)) for x in xi]
     axes = list(range(len(vectors)))
     if indexing == "xy" and len(axes) > 1:
         axes[0], axes[1] = 1, 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.numpy._register import function
-from funcgraph.numpy.creation import join
+from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
 from funcgraph.ops.structural import (
@@ -43,7 +43,7 @@ def masked(x: Any, mask: Any, fill: Any) -> Any:
 
 
 def _prepared(a: Any, dtype: Any, mask: Any, fill: Any) -> Any:
-    x = join(a)
+    x = as_array(a)
     x = x if dtype is None else cast(x, dtype)
     return masked(x, mask, fill)
 
@@ -69,7 +69,7 @@ def prod(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, in
 
 def _extreme(primitive: Any, combine: Any, a: Any, axis: Any, keepdims: bool, initial: Any,
              mask: Any) -> Any:  # fmt: skip
-    x = join(a)
+    x = as_array(a)
     if mask is not True:
         if initial is None:
             raise ValueError("reduction operation does not have an identity: pass initial= too.")
@@ -100,7 +100,7 @@ function(np.amin)(min.__wrapped__)
 @function(np.ptp)
 def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the range of values over axes: max - min."""
-    x = join(a)
+    x = as_array(a)
     return max(x, axis, keepdims=keepdims) - min(x, axis, keepdims=keepdims)
 
 
@@ -122,7 +122,7 @@ def count(x: Any, axis: Any, mask: Any = True) -> Any:
 def mean(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False,
          where: Any = True) -> Any:  # fmt: skip
     """Return the mean over axes: Σ a / n."""
-    x = join(a)
+    x = as_array(a)
     n = count(x, axis, where)
     total = sum(x, axis, dtype, keepdims=keepdims, where=where)
     if where is not True:
@@ -137,7 +137,7 @@ def real_of(x: Any) -> Any:
 
 def _variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: bool, mask: Any, given: Any,
               correction: Any) -> Any:  # fmt: skip
-    x = join(a)
+    x = as_array(a)
     x = x if dtype is None else cast(x, dtype)
     center = mean(x, axis, keepdims=True, where=mask) if given is None else given
     d = x - center
@@ -169,12 +169,12 @@ def std(a: Any, axis: Any = None, dtype: Any = None, ddof: Any = 0, keepdims: bo
 def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
             keepdims: bool = False) -> Any:  # fmt: skip
     """Return the weighted average: Σ w a / Σ w."""
-    x = join(a)
+    x = as_array(a)
     if weights is None:
         y = mean(x, axis, keepdims=keepdims)
         total = y * 0 + count(x, axis)
         return (y, total) if returned else y
-    w = join(weights)
+    w = as_array(weights)
     if shape_of(w) != shape_of(x):
         if ndim_of(w) != 1 or not isinstance(axis, int):
             raise TypeError("weights need the shape of a, or be 1-D along one given axis.")
@@ -190,7 +190,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
 
 
 def _accumulate(primitive: Any, a: Any, axis: Any, dtype: Any) -> Any:
-    x = join(a)
+    x = as_array(a)
     x = x if dtype is None else cast(x, dtype)
     if axis is None:
         x, axis = reshape(x, shape=(-1,)), 0
@@ -218,7 +218,7 @@ def _running_min(a: Any, axis: Any = 0, dtype: Any = None) -> Any:
 
 
 def _cumulative(primitive: Any, x: Any, axis: Any, dtype: Any, include: bool, unit: int) -> Any:
-    x = join(x)
+    x = as_array(x)
     if axis is None and ndim_of(x) != 1:
         raise ValueError("For arrays which have more than one dimension ``axis`` is required.")
     axis = normalize_axis(axis or 0, ndim_of(x))
@@ -249,7 +249,7 @@ def cumulative_prod(x: Any, /, *, axis: Any = None, dtype: Any = None,
 
 def without_nan(a: Any, fill: Any) -> tuple[Any, Any]:
     """Return a with nan replaced, and where it was a number."""
-    x = join(a)
+    x = as_array(a)
     valid = ew.equal(x, x)
     return where(valid, x, dtype_of(x).type(fill)), valid
 
@@ -334,26 +334,26 @@ def nanmin(a: Any, axis: Any = None, keepdims: bool = False, initial: Any = None
 @function(np.all)
 def all(a: Any, axis: Any = None, keepdims: bool = False, *, where: Any = True) -> Any:
     """Return whether all elements are true; no derivative."""
-    x = join(a) if where is True else ew.logical_or(join(a), ew.logical_not(where))
+    x = as_array(a) if where is True else ew.logical_or(as_array(a), ew.logical_not(where))
     return reduce_with(x, axis, keepdims, red.reduce_all)
 
 
 @function(np.any)
 def any(a: Any, axis: Any = None, keepdims: bool = False, *, where: Any = True) -> Any:
     """Return whether any element is true; no derivative."""
-    x = join(a) if where is True else ew.logical_and(join(a), where)
+    x = as_array(a) if where is True else ew.logical_and(as_array(a), where)
     return reduce_with(x, axis, keepdims, red.reduce_any)
 
 
 @function(np.count_nonzero)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Return the number of elements that are not zero; no derivative."""
-    return reduce_with(join(a), axis, keepdims, red.count_nonzero)
+    return reduce_with(as_array(a), axis, keepdims, red.count_nonzero)
 
 
 def _logaddexp_reduce(a: Any, axis: Any = 0, keepdims: bool = False, **_: Any) -> Any:
     """Return log Σ exp a over axes, without overflow."""
-    x = join(a)
+    x = as_array(a)
     top = max(x, axis, keepdims=True)
     top = where(ew.isfinite(top), top, dtype_of(x).type(0))
     y = ew.log(sum(ew.exp(x - top), axis, keepdims=True)) + top

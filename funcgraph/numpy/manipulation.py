@@ -1,0 +1,572 @@
+"""NumPy's chapter "Array manipulation": shapes, axes, joining, splitting, tiling, rearranging.
+
+May import `core`, `ops`, `numpy._register`, `numpy.creation`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.numpy._register import concrete, function
+from funcgraph.numpy.creation import as_array, as_dtype
+from funcgraph.ops import structural as st
+from funcgraph.ops.indexing import index
+from funcgraph.ops.structural import normalize_axes, normalize_axis
+
+__all__ = [
+    "append",
+    "array_split",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
+    "broadcast_to",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "delete",
+    "dsplit",
+    "dstack",
+    "expand_dims",
+    "flip",
+    "fliplr",
+    "flipud",
+    "hsplit",
+    "hstack",
+    "insert",
+    "matrix_transpose",
+    "moveaxis",
+    "permute_dims",
+    "ravel",
+    "repeat",
+    "reshape",
+    "resize",
+    "roll",
+    "rollaxis",
+    "rot90",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "tile",
+    "transpose",
+    "trim_zeros",
+    "unstack",
+    "vsplit",
+    "vstack",
+]
+
+# --- shape ---------------------------------------------------------------------------------------
+
+
+def along(axis: int, part: Any) -> tuple[Any, ...]:
+    """Return the index that applies `part` to one (non-negative) axis and keeps the others."""
+    return (*(slice(None),) * axis, part)
+
+
+def flat(x: Any) -> Any:
+    """Return x with one axis, in C order."""
+    return x if ndim_of(x) == 1 else st.reshape(x, shape=(prod(shape_of(x)),))
+
+
+def with_order(x: Any, order: str | None) -> Any:
+    """Return x with its axes arranged so that its C order is the given order of x.
+
+    Args:
+      x: Any array.
+      order: "C", "F", "A" (F if x lies in memory so) or "K" (as x lies in memory).
+    """
+    if order in ("C", None) or ndim_of(x) < 2:
+        return x
+    if order not in ("F", "A", "K"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+    ndim = ndim_of(x)
+    axes = tuple(reversed(range(ndim)))
+    if order == "K":
+        strides = np.abs(np.asarray(concrete(x)).strides)
+        axes = tuple(sorted(range(ndim), key=lambda k: -strides[k]))
+    elif order == "A" and not np.isfortran(concrete(x)):
+        return x
+    return st.transpose(x, axes=axes)
+
+
+def _filled_in(shape: Any, size: int) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints, with -1 replaced by the length that is left."""
+    shape = (shape,) if np.ndim(shape) == 0 else shape
+    shape = tuple(n.__index__() for n in shape)
+    if -1 in shape:
+        rest = -prod(shape)
+        if shape.count(-1) > 1:
+            raise ValueError("can only specify one unknown dimension")
+        if rest == 0 or size % rest:
+            raise ValueError(f"cannot reshape array of size {size} into shape {shape}")
+        shape = tuple(size // rest if n == -1 else n for n in shape)
+    return shape
+
+
+@function(np.reshape)
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+    """Give an array another shape; the elements keep their order ("C": last axis fastest)."""
+    x = as_array(a)
+    shape = _filled_in(shape, prod(shape_of(x)))
+    if order not in ("C", "F", "A"):
+        raise ValueError(f"order must be one of 'C', 'F', or 'A' (got {order!r})")
+    if order == "C" or (order == "A" and with_order(x, "A") is x):
+        y = x if shape == shape_of(x) else st.reshape(x, shape=shape)
+    else:
+        y = st.reshape(with_order(x, "F"), shape=shape[::-1])
+        y = st.transpose(y, axes=tuple(reversed(range(len(shape)))))
+    return st.copy(y) if copy else y
+
+
+@function(np.ravel)
+def ravel(a: Any, order: str = "C") -> Any:
+    """Return the elements along one axis, (...) -> (size,)."""
+    return flat(with_order(as_array(a), order))
+
+
+@function(np.expand_dims)
+def expand_dims(a: Any, axis: Any) -> Any:
+    """Insert axes of length 1 at the given positions of the result."""
+    x = as_array(a)
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    return st.expand_dims(x, tuple(sorted(normalize_axes(tuple(axes), ndim_of(x) + len(axes)))))
+
+
+@function(np.squeeze)
+def squeeze(a: Any, axis: Any = None) -> Any:
+    """Remove axes of length 1: all of them, or those given."""
+    x = as_array(a)
+    shape = shape_of(x)
+    if axis is None:
+        axes: tuple[int, ...] = tuple(k for k, n in enumerate(shape) if n == 1)
+    else:
+        axes = normalize_axes(axis, len(shape))
+    if any(shape[k] != 1 for k in axes):
+        raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
+    return st.reshape(x, shape=tuple(n for k, n in enumerate(shape) if k not in axes))
+
+
+def _each(f: Any, arrays: tuple[Any, ...]) -> Any:
+    results = tuple(f(as_array(a)) for a in arrays)
+    return results[0] if len(results) == 1 else results
+
+
+@function(np.atleast_1d)
+def atleast_1d(*arys: Any) -> Any:
+    """Give each array at least one axis: () -> (1,)."""
+    return _each(lambda x: x if ndim_of(x) else st.reshape(x, shape=(1,)), arys)
+
+
+def _two(x: Any) -> Any:
+    return x if ndim_of(x) > 1 else st.reshape(x, shape=(1, *(shape_of(x) or (1,))))
+
+
+def _three(x: Any) -> Any:
+    shape = shape_of(x)
+    if len(shape) > 2:
+        return x
+    return st.reshape(x, shape={0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}[len(shape)])
+
+
+@function(np.atleast_2d)
+def atleast_2d(*arys: Any) -> Any:
+    """Give each array at least two axes: (n,) -> (1, n)."""
+    return _each(_two, arys)
+
+
+@function(np.atleast_3d)
+def atleast_3d(*arys: Any) -> Any:
+    """Give each array at least three axes: (n,) -> (1, n, 1) and (m, n) -> (m, n, 1)."""
+    return _each(_three, arys)
+
+
+@function(np.broadcast_to)
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    """Repeat an array along new leading axes and axes of length 1."""
+    shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    return st.broadcast_to(as_array(array), shape)
+
+
+@function(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    """Broadcast arrays against each other."""
+    arrays = [as_array(a) for a in args]
+    shape = np.broadcast_shapes(*map(shape_of, arrays))
+    return tuple(x if shape_of(x) == shape else st.broadcast_to(x, shape) for x in arrays)
+
+
+# --- axes ----------------------------------------------------------------------------------------
+
+
+@function(np.transpose)
+def transpose(a: Any, axes: Any = None) -> Any:
+    """Permute the axes; default: reverse them."""
+    x = as_array(a)
+    ndim = ndim_of(x)
+    if axes is None:
+        return st.transpose(x, axes=tuple(reversed(range(ndim))))
+    if np.size(axes) != ndim:
+        raise ValueError("axes don't match array")
+    return st.transpose(x, axes=normalize_axes(tuple(axes), ndim))
+
+
+permute_dims = transpose
+
+
+@function(np.matrix_transpose)
+def matrix_transpose(x: Any, /) -> Any:
+    """Swap the last two axes, (..., m, n) -> (..., n, m)."""
+    x = as_array(x)
+    if ndim_of(x) < 2:
+        raise ValueError(f"Input array must be at least 2-dimensional, but it is {ndim_of(x)}")
+    return swapaxes(x, -1, -2)
+
+
+@function(np.swapaxes)
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """Interchange two axes."""
+    x = as_array(a)
+    axes = list(range(ndim_of(x)))
+    i, j = normalize_axis(axis1, len(axes)), normalize_axis(axis2, len(axes))
+    axes[i], axes[j] = j, i
+    return st.transpose(x, axes=tuple(axes))
+
+
+@function(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """Move axes to other positions; the others keep their order."""
+    x = as_array(a)
+    sources = normalize_axes(source, ndim_of(x))
+    destinations = normalize_axes(destination, ndim_of(x))
+    if len(sources) != len(destinations):
+        raise ValueError(
+            "`source` and `destination` arguments must have the same number of elements"
+        )
+    axes = [k for k in range(ndim_of(x)) if k not in sources]
+    for d, s in sorted(zip(destinations, sources, strict=True)):
+        axes.insert(d, s)
+    return st.transpose(x, axes=tuple(axes))
+
+
+@function(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """Move one axis backwards until it lies before the axis `start`."""
+    x = as_array(a)
+    ndim = ndim_of(x)
+    axis = normalize_axis(axis, ndim)
+    start = normalize_axis(start, ndim + 1)
+    return st.moved(x, axis, start - 1 if axis < start else start)
+
+
+# --- joining -------------------------------------------------------------------------------------
+
+
+def _joined(arrays: list[Any], axis: int, dtype: Any) -> Any:
+    return as_dtype(st.concatenate(*arrays, axis=axis), dtype)
+
+
+def _list(arrays: Any) -> list[Any]:
+    """Return a sequence of arrays, or an array's slices along its first axis, as a list."""
+    parts = [as_array(a) for a in arrays]
+    if not parts:
+        raise ValueError("need at least one array to concatenate")
+    return parts
+
+
+@function(np.concatenate)
+def concatenate(
+    arrays: Any, /, axis: Any = 0, out: None = None, *, dtype: Any = None, casting: Any = None
+) -> Any:
+    """Join arrays along an existing axis (None: after flattening them)."""
+    parts = _list(arrays)
+    if axis is None:
+        return _joined([flat(x) for x in parts], 0, dtype)
+    if any(ndim_of(x) == 0 for x in parts):
+        raise ValueError("zero-dimensional arrays cannot be concatenated")
+    return _joined(parts, normalize_axis(axis, ndim_of(parts[0])), dtype)
+
+
+concat = concatenate
+
+
+@function(np.stack)
+def stack(
+    arrays: Any, axis: int = 0, out: None = None, *, dtype: Any = None, casting: Any = None
+) -> Any:
+    """Join arrays of one shape along a new axis."""
+    parts = _list(arrays)
+    if len({shape_of(x) for x in parts}) > 1:
+        raise ValueError("all input arrays must have the same shape")
+    axis = normalize_axis(axis, ndim_of(parts[0]) + 1)
+    return as_dtype(st.stack(*parts, axis=axis), dtype)
+
+
+@function(np.vstack)
+def vstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Any:
+    """Join arrays of at least two axes along the first."""
+    return _joined([_two(x) for x in _list(tup)], 0, dtype)
+
+
+@function(np.hstack)
+def hstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Any:
+    """Join arrays along the second axis, or along the first if the first array has only one."""
+    parts = [atleast_1d(x) for x in _list(tup)]
+    return _joined(parts, 0 if ndim_of(parts[0]) == 1 else 1, dtype)
+
+
+@function(np.dstack)
+def dstack(tup: Any) -> Any:
+    """Join arrays of at least three axes along the third."""
+    return _joined([_three(x) for x in _list(tup)], 2, None)
+
+
+@function(np.column_stack)
+def column_stack(tup: Any) -> Any:
+    """Join arrays side by side; those with one axis become columns."""
+    parts = [x if ndim_of(x) > 1 else transpose(_two(x)) for x in _list(tup)]
+    return _joined(parts, 1, None)
+
+
+@function(np.append)
+def append(arr: Any, values: Any, axis: Any = None) -> Any:
+    """Join values to the end of an array (axis None: of both flattened)."""
+    return concatenate([as_array(arr), as_array(values)], axis)
+
+
+# --- splitting -----------------------------------------------------------------------------------
+
+
+@function(np.array_split)
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """Split into parts of nearly equal length, or at the given positions."""
+    x = as_array(ary)
+    axis = normalize_axis(axis, ndim_of(x))
+    n = shape_of(x)[axis]
+    if np.ndim(indices_or_sections):
+        ends = [0, *(int(k) for k in indices_or_sections), n]
+    else:
+        sections = int(indices_or_sections)
+        if sections <= 0:
+            raise ValueError("number sections must be larger than 0.")
+        each, extras = divmod(n, sections)
+        ends = [k * each + min(k, extras) for k in range(sections + 1)]
+    return [index(x, along(axis, slice(a, b))) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+@function(np.split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """Split into parts of equal length, or at the given positions."""
+    x = as_array(ary)
+    if not np.ndim(indices_or_sections) and shape_of(x)[axis] % int(indices_or_sections):
+        raise ValueError("array split does not result in an equal division")
+    return array_split(x, indices_or_sections, axis)
+
+
+@function(np.hsplit)
+def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Split along the second axis (of an array with one axis: along that)."""
+    x = as_array(ary)
+    if ndim_of(x) == 0:
+        raise ValueError("hsplit only works on arrays of 1 or more dimensions")
+    return split(x, indices_or_sections, 1 if ndim_of(x) > 1 else 0)
+
+
+@function(np.vsplit)
+def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Split along the first axis of an array of at least two."""
+    x = as_array(ary)
+    if ndim_of(x) < 2:
+        raise ValueError("vsplit only works on arrays of 2 or more dimensions")
+    return split(x, indices_or_sections, 0)
+
+
+@function(np.dsplit)
+def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Split along the third axis."""
+    x = as_array(ary)
+    if ndim_of(x) < 3:
+        raise ValueError("dsplit only works on arrays of 3 or more dimensions")
+    return split(x, indices_or_sections, 2)
+
+
+@function(np.unstack)
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    """Return the slices along an axis, without that axis."""
+    x = as_array(x)
+    if ndim_of(x) == 0:
+        raise ValueError("Input array must be at least 1-d.")
+    axis = normalize_axis(axis, ndim_of(x))
+    return tuple(index(x, along(axis, k)) for k in range(shape_of(x)[axis]))
+
+
+# --- repeating -----------------------------------------------------------------------------------
+
+
+@function(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    """Repeat an array as a whole, reps[k] times along axis k."""
+    x = as_array(A)
+    reps = tuple(int(r) for r in np.atleast_1d(reps))
+    ndim = max(len(reps), ndim_of(x))
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - ndim_of(x)) + shape_of(x)
+    single = tuple(v for n in shape for v in (1, n))
+    target = tuple(v for pair in zip(reps, shape, strict=True) for v in pair)
+    y = st.broadcast_to(st.reshape(x, shape=single), target)
+    return st.reshape(y, shape=tuple(r * n for r, n in zip(reps, shape, strict=True)))
+
+
+@function(np.repeat)
+def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    """Repeat each element (or slice along an axis): one number of times, or repeats[k] times."""
+    x = as_array(a)
+    if axis is None:
+        x, axis = flat(x), 0
+    axis = normalize_axis(axis, ndim_of(x))
+    n = shape_of(x)[axis]
+    repeats = np.asarray(concrete(repeats))
+    if repeats.size != 1:
+        return index(x, along(axis, np.repeat(np.arange(n), repeats)))
+    r = int(np.repeat(0, repeats).size)
+    shape = list(shape_of(x))
+    y = st.expand_dims(x, (axis + 1,))
+    y = st.broadcast_to(y, (*shape[: axis + 1], r, *shape[axis + 1 :]))
+    return st.reshape(y, shape=(*shape[:axis], n * r, *shape[axis + 1 :]))
+
+
+@function(np.resize)
+def resize(a: Any, new_shape: Any) -> Any:
+    """Return a new shape filled with the elements in C order, again and again."""
+    x = flat(as_array(a))
+    shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
+    if any(n < 0 for n in shape):
+        raise ValueError("all elements of `new_shape` must be non-negative")
+    size, n = prod(shape), shape_of(x)[0]
+    if n == 0:
+        return np.zeros(shape, dtype_of(x))
+    y = tile(x, -(-size // n))
+    return st.reshape(index(y, slice(0, size)), shape=shape)
+
+
+# --- rearranging ---------------------------------------------------------------------------------
+
+
+@function(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    """Reverse the elements along the given axes (None: along all)."""
+    x = as_array(m)
+    axes = normalize_axes(axis, ndim_of(x))
+    reverse = slice(None, None, -1)
+    return index(x, tuple(reverse if k in axes else slice(None) for k in range(ndim_of(x))))
+
+
+@function(np.fliplr)
+def fliplr(m: Any) -> Any:
+    """Reverse the second axis."""
+    x = as_array(m)
+    if ndim_of(x) < 2:
+        raise ValueError("Input must be >= 2-d.")
+    return flip(x, 1)
+
+
+@function(np.flipud)
+def flipud(m: Any) -> Any:
+    """Reverse the first axis."""
+    x = as_array(m)
+    if ndim_of(x) < 1:
+        raise ValueError("Input must be >= 1-d.")
+    return flip(x, 0)
+
+
+@function(np.rot90)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """Rotate by k quarter turns in the plane of two axes, from the first towards the second."""
+    x = as_array(m)
+    if len(axes) != 2 or normalize_axis(axes[0], ndim_of(x)) == normalize_axis(axes[1], ndim_of(x)):
+        raise ValueError("Axes must be two different axes.")
+    first, second = axes
+    if k % 4 == 0:
+        return flip(x, ())
+    if k % 4 == 2:
+        return flip(x, (first, second))
+    if k % 4 == 1:
+        return swapaxes(flip(x, second), first, second)
+    return flip(swapaxes(x, first, second), second)
+
+
+@function(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    """Shift elements along axes; those that leave at the end come back at the start."""
+    x = as_array(a)
+    if axis is None:
+        return st.reshape(roll(flat(x), shift, 0), shape=shape_of(x))
+    axes = np.lib.array_utils.normalize_axis_tuple(axis, ndim_of(x), allow_duplicate=True)
+    pairs = np.broadcast(concrete(shift), axes)
+    if pairs.ndim > 1:
+        raise ValueError("'shift' and 'axis' should be scalars or 1D sequences")
+    total: dict[int, int] = {}
+    for by, k in pairs:
+        total[int(k)] = total.get(int(k), 0) + int(by)
+    for k, by in total.items():
+        cut = -by % (shape_of(x)[k] or 1)
+        if cut:
+            parts = [index(x, along(k, slice(cut, None))), index(x, along(k, slice(cut)))]
+            x = st.concatenate(*parts, axis=k)
+    return x
+
+
+@function(np.delete)
+def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
+    """Leave out the slices at the given positions of an axis (None: of the flattened array)."""
+    x = as_array(arr)
+    if axis is None:
+        x, axis = flat(x), 0
+    axis = normalize_axis(axis, ndim_of(x))
+    kept = np.delete(np.arange(shape_of(x)[axis]), concrete(obj))
+    return index(x, along(axis, kept))
+
+
+@function(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
+    """Insert values before the given positions of an axis (None: of the flattened array)."""
+    x, values, obj = as_array(arr), as_array(values), concrete(obj)
+    if axis is None:
+        x, axis = flat(x), 0
+    axis = normalize_axis(axis, ndim_of(x))
+    n = shape_of(x)[axis]
+    count = np.insert(np.arange(n), obj, 0).size - n
+    if count == 1:  # one position takes any number of slices
+        missing = ndim_of(x) - ndim_of(values)
+        values = st.reshape(values, shape=(1,) * missing + shape_of(values))
+        if np.ndim(obj) == 0:
+            values = st.moved(values, 0, axis)
+        count = shape_of(values)[axis]
+    shape = (*shape_of(x)[:axis], count, *shape_of(x)[axis + 1 :])
+    values = st.broadcast_to(as_dtype(values, dtype_of(x)), shape)
+    order = np.insert(np.arange(n), obj, n + np.arange(count))
+    return index(st.concatenate(x, values, axis=axis), along(axis, order))
+
+
+@function(np.trim_zeros)
+def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
+    """Cut off the zeros at the front and back of the given axes; the values decide how many."""
+    x = as_array(filt)
+    trim = trim.lower()
+    if trim not in ("fb", "bf", "f", "b"):
+        raise ValueError(f"unexpected character(s) in `trim`: {trim!r}")
+    axes = normalize_axes(axis, ndim_of(x))
+    nonzero = np.nonzero(concrete(x))
+    cuts = []
+    for k, found in enumerate(nonzero):
+        start, stop = (found.min(), found.max() + 1) if found.size else (0, 0)
+        cut = slice(
+            int(start) if "f" in trim or not found.size else None,
+            int(stop) if "b" in trim or not found.size else None,
+        )
+        cuts.append(cut if k in axes else slice(None))
+    return index(x, tuple(cuts))
