@@ -1,4 +1,31 @@
 """NumPy's functions on NumPy arrays, JAX arrays, JAX tracers and funcgraph's tracers alike.
 
-May import `core`, `ops`.
+    >>> import funcgraph as fg
+    >>> import funcgraph.numpy as fnp
+    >>> fg.grad(lambda x: fnp.median(x))(fnp.array([3.0, 1.0, 2.0]))
+    array([0., 0., 1.])
+
+Plain `numpy` functions applied to tracers run the same code. May import `core`, `ops`.
 """
+
+from funcgraph.numpy import fft, linalg
+from funcgraph.numpy.calculus import *  # noqa: F403
+from funcgraph.numpy.constants import *  # noqa: F403
+from funcgraph.numpy.creation import *  # noqa: F403
+from funcgraph.numpy.elementwise import *  # noqa: F403
+from funcgraph.numpy.elementwise import ufunc_namespace
+from funcgraph.numpy.indexing import *  # noqa: F403
+from funcgraph.numpy.inspection import *  # noqa: F403
+from funcgraph.numpy.joining import *  # noqa: F403
+from funcgraph.numpy.manipulation import *  # noqa: F403
+from funcgraph.numpy.matrices import *  # noqa: F403
+from funcgraph.numpy.padding import *  # noqa: F403
+from funcgraph.numpy.polynomial import *  # noqa: F403
+from funcgraph.numpy.products import *  # noqa: F403
+from funcgraph.numpy.reductions import *  # noqa: F403
+from funcgraph.numpy.sets import *  # noqa: F403
+from funcgraph.numpy.sorting import *  # noqa: F403
+
+globals().update(ufunc_namespace())
+
+__all__ = sorted(name for name in globals() if not name.startswith("_"))

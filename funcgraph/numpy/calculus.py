@@ -29,18 +29,12 @@ from funcgraph.ops.structural import (
 
 __all__ = [
     "apply_along_axis", "apply_over_axes", "convolve", "corrcoef", "correlate", "cov", "diff",
-    "ediff1d", "gradient", "interp", "searchsorted", "trapezoid", "unwrap",
+    "ediff1d", "gradient", "interp", "trapezoid", "unwrap",
 ]  # fmt: skip
 
 
 def _along(axis: int, part: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, part)
-
-
-@function(np.searchsorted)
-def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
-    """Return where v belongs in the sorted a; no derivative."""
-    return np.searchsorted(concrete(a), concrete(v), side, sorter)
 
 
 @function(np.diff)

@@ -1,4 +1,7 @@
-"""Arrays from values and from other arrays. May import `core`, `ops`, `numpy._register`."""
+"""NumPy's chapter "Array creation": arrays from lists, filled arrays, ranges and grids, blocks.
+
+May import `core`, `ops`, `numpy._register`.
+"""
 
 from __future__ import annotations
 
@@ -6,267 +9,321 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, promote, shape_of
 from funcgraph.core.trace import KIND, NUMPY
-from funcgraph.numpy._register import function
+from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.indexing import index, index_add
-from funcgraph.ops.structural import (
-    broadcast_to,
-    cast,
-    concatenate,
-    copy as copy_values,
-    expand_dims,
-    fit,
-    reshape,
-    stack,
-    transpose,
-    where,
-)
+from funcgraph.ops import structural as st
 
 __all__ = [
-    "arange", "array", "asanyarray", "asarray", "asarray_chkfinite", "ascontiguousarray",
-    "asfortranarray", "astype", "block", "copy", "diag", "diagflat", "empty", "empty_like", "eye",
-    "full", "full_like", "geomspace", "identity", "linspace", "logspace", "meshgrid", "ones",
-    "ones_like", "require", "tri", "tril", "triu", "vander", "zeros", "zeros_like",
-]  # fmt: skip
+    "array",
+    "asanyarray",
+    "asarray",
+    "asarray_chkfinite",
+    "ascontiguousarray",
+    "asfortranarray",
+    "astype",
+    "block",
+    "copy",
+    "empty_like",
+    "full",
+    "full_like",
+    "geomspace",
+    "linspace",
+    "logspace",
+    "meshgrid",
+    "ones_like",
+    "require",
+    "vander",
+    "zeros_like",
+]
 
-arange, empty, eye, identity = np.arange, np.empty, np.eye, np.identity
-ones, tri, zeros = np.ones, np.tri, np.zeros
+# --- from data -----------------------------------------------------------------------------------
 
 
 def as_array(x: Any) -> Any:
-    """Return x as an array: nested lists and tuples, also of tracers, are stacked."""
-    if type(x) is list or type(x) is tuple:
-        if not x:
-            return np.zeros(0)
-        parts = [as_array(v) for v in x]
-        if all(KIND[type(p)] == NUMPY for p in parts):
-            return np.asarray(parts)
-        return stack(*parts, axis=0)
-    return x
+    """Return x, or the array of nested lists and tuples of numbers and (traced) arrays."""
+    cls = type(x)
+    if cls is not list and cls is not tuple:
+        return x
+    parts = [as_array(v) for v in x]
+    if all(KIND[type(p)] == NUMPY for p in parts):
+        return np.asarray(parts)
+    shapes = {shape_of(p) for p in parts}
+    if len(shapes) > 1:
+        raise ValueError(
+            "the list has an inhomogeneous shape: its elements have the shapes "
+            f"{', '.join(map(str, sorted(shapes)))}, but must have one."
+        )
+    return st.stack(*map(strong, parts), axis=0)
+
+
+def strong(x: Any) -> Any:
+    """Return x; of a Python number, the 0-d array, whose dtype counts in a combination."""
+    return x if hasattr(x, "dtype") else np.asarray(x)
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:
-    """Return x in the given dtype; None keeps it."""
-    return x if dtype is None else cast(x, dtype)
+    """Return x with another dtype; None keeps the one it has."""
+    return x if dtype is None or dtype_of(x) == dtype else st.cast(x, dtype)
+
+
+def with_ndim(x: Any, ndim: int) -> Any:
+    """Return x with leading axes of length 1, so that it has at least `ndim` axes."""
+    missing = ndim - ndim_of(x)
+    return st.reshape(x, shape=(1,) * missing + shape_of(x)) if missing > 0 else x
 
 
 @function(np.array)
-def array(object: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **_: Any) -> Any:
-    """Return an array from nested lists, also of traced arrays, or a copy of an array."""
+def array(
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: Any = True,
+    order: Any = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    **_: Any,
+) -> Any:
+    """Make an array of numbers, arrays, or (nested) lists of such, traced ones included."""
     x = as_array(object)
-    x = x if dtype is None else cast(x, dtype)
-    missing = ndmin - ndim_of(x)
-    return expand_dims(x, tuple(range(missing))) if missing > 0 else copy_values(x)
+    y = with_ndim(as_dtype(x, dtype), ndmin)
+    return st.copy(y) if copy and y is object else y
 
 
-def _converter(numpy_function: Any) -> Any:
-    @function(numpy_function)
-    def convert(a: Any, dtype: Any = None, **_: Any) -> Any:
-        x = as_array(a)
-        return x if dtype is None else cast(x, dtype)
+def _converter(numpy_function: Any, ndmin: int = 0) -> Any:
+    def convert(a: Any, dtype: Any = None, *_: Any, copy: Any = None, **__: Any) -> Any:
+        return array(a, dtype, copy=bool(copy), ndmin=ndmin)
 
-    convert.__name__ = numpy_function.__name__
-    convert.__doc__ = "Return an array from nested lists, also of traced arrays; no copy if it is one."
-    return convert
+    convert.__name__ = convert.__qualname__ = numpy_function.__name__
+    convert.__doc__ = (
+        "Make an array of a (nested) list that may hold traced arrays; an array stays as it is.\n\n"
+        "How elements lie in memory is no property of a traced array: the order has no effect."
+    )
+    return function(numpy_function)(convert)
 
 
 asarray = _converter(np.asarray)
 asanyarray = _converter(np.asanyarray)
-ascontiguousarray = _converter(np.ascontiguousarray)
+ascontiguousarray = _converter(np.ascontiguousarray, ndmin=1)
 asfortranarray = _converter(np.asfortranarray)
 asarray_chkfinite = _converter(np.asarray_chkfinite)
 require = _converter(np.require)
 
 
-@function(np.copy)
-def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    """Return a copy."""
-    return copy_values(as_array(a))
-
-
 @function(np.astype)
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    """Return x in another dtype; there is no derivative through integers and bool."""
-    return cast(x, dtype)
+    """Return x in another dtype; there is no derivative through integers and booleans."""
+    y = as_dtype(x, dtype)
+    return st.copy(y) if copy and y is x else y
+
+
+@function(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    """Return a copy of a."""
+    return st.copy(as_array(a))
+
+
+# --- filled --------------------------------------------------------------------------------------
 
 
 def _like(numpy_function: Any, make: Any) -> Any:
-    @function(numpy_function)
-    def like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
-             device: Any = None) -> Any:  # fmt: skip
-        x = as_array(a)
-        return make(shape_of(x) if shape is None else shape, dtype or dtype_of(x))
+    def like(
+        a: Any,
+        dtype: Any = None,
+        order: str = "K",
+        subok: bool = True,
+        shape: Any = None,
+        *,
+        device: Any = None,
+    ) -> Any:
+        a = as_array(a)
+        return make(
+            shape_of(a) if shape is None else shape, dtype_of(a) if dtype is None else dtype
+        )
 
-    like.__name__ = numpy_function.__name__
-    like.__doc__ = "Return a constant array of the shape and dtype of a."
-    return like
+    like.__name__ = like.__qualname__ = numpy_function.__name__
+    like.__doc__ = "Make a constant array with the shape and dtype of a."
+    NON_DIFFERENTIABLE.add(numpy_function)
+    return function(numpy_function)(like)
 
 
 zeros_like = _like(np.zeros_like, np.zeros)
 ones_like = _like(np.ones_like, np.ones)
-empty_like = _like(np.empty_like, np.zeros)
+empty_like = _like(np.empty_like, np.zeros)  # zeros, lest chance enters a derivative
 
 
 @function(np.full)
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: Any) -> Any:
-    """Return an array of the given shape filled with a value: y[...] = fill_value."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    value = as_array(fill_value)
-    return broadcast_to(value if dtype is None else cast(value, dtype), shape)
+    """Make an array of the given shape in which every element is fill_value (broadcast)."""
+    shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    return st.broadcast_to(as_dtype(as_array(fill_value), dtype), shape)
 
 
 @function(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
-              shape: Any = None, device: Any = None) -> Any:  # fmt: skip
-    """Return an array of the shape and dtype of a, filled with a value."""
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Make an array with the shape and dtype of a, every element of which is fill_value."""
     a = as_array(a)
-    value = cast(as_array(fill_value), dtype or dtype_of(a))
-    return broadcast_to(value, shape_of(a) if shape is None else tuple(shape))
+    dtype = dtype_of(a) if dtype is None else dtype
+    return full(shape_of(a) if shape is None else shape, fill_value, dtype)
+
+
+# --- ranges --------------------------------------------------------------------------------------
+
+
+def _ramp(start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Any, ...]:
+    """Return start and stop in a common dtype, 0, 1, ..., num - 1 on a new first axis, intervals.
+
+    Whether there is a last interval is NumPy's question: without one the step is nan.
+    """
+    if num < 0:
+        raise ValueError(f"Number of samples, {num}, must be non-negative.")
+    start, stop = as_array(start), as_array(stop)
+    dtype = promote(aval_of(start), aval_of(stop))
+    dtype = dtype if is_inexact(dtype) else np.result_type(dtype, 0.0)
+    start, stop = as_dtype(start, dtype), as_dtype(stop, dtype)
+    shape = np.broadcast_shapes(shape_of(start), shape_of(stop))
+    steps = np.arange(num).reshape((num,) + (1,) * len(shape)).astype(dtype)
+    return start, stop, steps, num - 1 if endpoint else num
+
+
+def _finish(y: Any, stop: Any, num: int, endpoint: bool, dtype: Any, axis: int) -> Any:
+    """Set the last element to stop itself, as NumPy does; cast; move the first axis to `axis`."""
+    if endpoint and num > 1:
+        last = np.arange(num).reshape((num,) + (1,) * (ndim_of(y) - 1)) == num - 1
+        y = st.where(last, stop, y)
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        y = ew.floor(y)
+    return as_dtype(st.moved(y, 0, st.normalize_axis(axis, ndim_of(y))), dtype)
 
 
 @function(np.linspace)
-def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
-             dtype: Any = None, axis: int = 0, **_: Any) -> Any:  # fmt: skip
-    """Return evenly spaced numbers: y_k = start + k (stop - start) / (num - 1)."""
-    start, stop = as_array(start), as_array(stop)
-    parts = num - 1 if endpoint else num
-    step = (stop - start) / parts if parts else (stop - start) * np.nan
-    shape = np.broadcast_shapes(shape_of(start), shape_of(stop))
-    k = np.arange(num, dtype=dtype_of(step)).reshape((-1,) + (1,) * len(shape))
-    weight = k / parts if parts > 0 else k
-    y = start * (1 - weight) + stop * weight
-    y = y if axis in (0, -1 - len(shape)) else _move_first(y, axis % (len(shape) + 1))
-    y = y if dtype is None else cast(y, dtype)
-    return (y, step) if retstep else y
-
-
-def _move_first(x: Any, axis: int) -> Any:
-    order = list(range(1, ndim_of(x)))
-    order.insert(axis, 0)
-    return transpose(x, axes=tuple(order))
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    """Make evenly spaced numbers: y_k = start + k (stop - start) / (num - 1)."""
+    start, stop, steps, intervals = _ramp(start, stop, num, endpoint)
+    step = (stop - start) / max(intervals, 1)
+    y = _finish(steps * step + start, stop, num, endpoint, dtype, axis)
+    return (y, step if intervals > 0 else step * np.nan) if retstep else y
 
 
 @function(np.logspace)
-def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0,
-             dtype: Any = None, axis: int = 0) -> Any:  # fmt: skip
-    """Return numbers evenly spaced on a logarithmic scale: y_k = base ** linspace_k."""
-    y = ew.power(base, linspace(start, stop, num, endpoint, axis=axis))
-    return y if dtype is None else cast(y, dtype)
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """Make numbers evenly spaced on a logarithmic scale: base ** linspace(start, stop, num)."""
+    if ndim_of(base):
+        ndim = max(ndim_of(as_array(v)) for v in (start, stop, base))
+        start, stop, base = (with_ndim(as_array(v), ndim) for v in (start, stop, base))
+        base = st.expand_dims(base, (st.normalize_axis(axis, ndim + 1),))
+    return as_dtype(ew.power(base, linspace(start, stop, num, endpoint, axis=axis)), dtype)
 
 
 @function(np.geomspace)
-def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
-              axis: int = 0) -> Any:  # fmt: skip
-    """Return a geometric progression: y_k = start (stop / start) ** (k / (num - 1))."""
-    start, stop = as_array(start), as_array(stop)
-    sign = ew.sign(start)
-    low, high = ew.log10(start * sign), ew.log10(stop * sign)
-    y = sign * ew.power(10.0, linspace(low, high, num, endpoint, axis=axis))
-    return y if dtype is None else cast(y, dtype)
-
-
-# --- matrices ------------------------------------------------------------------------------------
-
-
-@function(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
-    """Return a matrix with the flattened v on its k-th diagonal."""
-    v = reshape(as_array(v), shape=(-1,))
-    n = shape_of(v)[0] + abs(k)
-    rows = np.arange(shape_of(v)[0]) + max(-k, 0)
-    where_ = (rows, rows + k)
-    return _scatter(v, (n, n), where_)
-
-
-def _scatter(v: Any, shape: tuple[int, ...], idx: tuple[Any, ...]) -> Any:
-    from funcgraph.ops.indexing import split_index
-
-    template, arrays = split_index(idx)
-    return index_add(np.zeros(shape, dtype_of(v)), v, *arrays, template=template)
-
-
-@function(np.diag)
-def diag(v: Any, k: int = 0) -> Any:
-    """Return the k-th diagonal of a matrix, or a matrix with a vector on its k-th diagonal."""
-    v = as_array(v)
-    if ndim_of(v) == 1:
-        return diagflat(v, k)
-    if ndim_of(v) != 2:
-        raise ValueError("Input must be 1- or 2-d.")
-    rows, columns = shape_of(v)
-    n = max(min(rows + min(k, 0), columns - max(k, 0)), 0)
-    i = np.arange(n) + max(-k, 0)
-    return index(v, (i, i + k))
-
-
-def _triangle(keep: Any) -> Any:
-    def body(m: Any, k: int = 0) -> Any:
-        x = as_array(m)
-        x = broadcast_to(x, (shape_of(x)[0],) * 2) if ndim_of(x) == 1 else x
-        return where(keep(shape_of(x)[-2:], k), x, dtype_of(x).type(0))
-
-    return body
-
-
-tril = function(np.tril)(_triangle(lambda shape, k: np.tri(*shape, k, dtype=bool)))
-triu = function(np.triu)(_triangle(lambda shape, k: ~np.tri(*shape, k - 1, dtype=bool)))
-tril.__name__, tril.__doc__ = "tril", "Return the lower triangle, with zeros above diagonal k."
-triu.__name__, triu.__doc__ = "triu", "Return the upper triangle, with zeros below diagonal k."
+def geomspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """Make a geometric progression: y_k = start (stop / start) ** (k / (num - 1))."""
+    start, stop, steps, intervals = _ramp(start, stop, num, endpoint)
+    y = start * ew.exp(steps / max(intervals, 1) * ew.log(stop / start))
+    return _finish(y, stop, num, endpoint, dtype, axis)
 
 
 @function(np.vander)
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
-    """Return the Vandermonde matrix: y[i, j] = x_i ** (N - 1 - j)."""
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """Make the Vandermonde matrix: y[i, j] = x[i] ** j if increasing, else x[i] ** (N - 1 - j)."""
     x = as_array(x)
+    if ndim_of(x) != 1:
+        raise ValueError("x must be a one-dimensional array or sequence.")
     n = shape_of(x)[0] if N is None else N
-    columns = [fit(dtype_of(x).type(1), x)]
-    for _ in range(n - 1):
+    columns: list[Any] = [np.ones(shape_of(x), np.promote_types(dtype_of(x), int))]
+    while len(columns) < n:
         columns.append(columns[-1] * x)
-    columns = columns[:n]
-    return stack(*(columns if increasing else columns[::-1]), axis=1)
+    if n == 0:
+        return np.zeros((shape_of(x)[0], 0), columns[0].dtype)
+    return st.stack(*(columns[:n] if increasing else columns[n - 1 :: -1]), axis=1)
+
+
+# --- grids and blocks ----------------------------------------------------------------------------
 
 
 @function(np.meshgrid)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    """Return coordinate matrices from coordinate vectors."""
+def meshgrid(
+    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Any, ...]:
+    """Make the coordinate arrays of a grid from the coordinates along each axis."""
     if indexing not in ("xy", "ij"):
         raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
-    vectors = [reshape(as_array(x), shape=(-1,)) for x in xi]
-    axes = list(range(len(vectors)))
-    if indexing == "xy" and len(axes) > 1:
-        axes[0], axes[1] = 1, 0
-    full_shape = [0] * len(vectors)
-    for axis, v in zip(axes, vectors, strict=True):
-        full_shape[axis] = shape_of(v)[0]
-    out = []
-    for axis, v in zip(axes, vectors, strict=True):
-        shape = [1] * len(vectors)
-        shape[axis] = -1
-        v = reshape(v, shape=tuple(shape))
-        out.append(v if sparse else broadcast_to(v, tuple(full_shape)))
-    return tuple(out)
+    order = list(range(len(xi)))
+    if indexing == "xy" and len(xi) > 1:
+        order[:2] = [1, 0]
+    grids = []
+    for x, axis in zip(map(as_array, xi), order, strict=True):
+        shape = [1] * len(xi)
+        shape[axis] = int(np.prod(shape_of(x)))
+        grids.append(st.reshape(x, shape=tuple(shape)))
+    if not sparse and grids:
+        shape = np.broadcast_shapes(*map(shape_of, grids))
+        grids = [st.broadcast_to(g, shape) for g in grids]
+    return tuple(grids)
+
+
+def _depth(arrays: Any, place: str = "arrays") -> int:
+    """Return how deep the lists of np.block are nested; it must be the same everywhere."""
+    if type(arrays) is tuple:
+        raise TypeError(f"{place} is a tuple. Only lists can be used to arrange blocks.")
+    if type(arrays) is not list:
+        return 0
+    if not arrays:
+        raise ValueError(f"List at {place} cannot be empty")
+    depths = {_depth(a, f"{place}[{k}]") for k, a in enumerate(arrays)}
+    if len(depths) > 1:
+        raise ValueError(f"List depths are mismatched at {place}: {sorted(depths)}.")
+    return 1 + depths.pop()
+
+
+def _leaves(arrays: Any) -> list[Any]:
+    return [v for a in arrays for v in _leaves(a)] if type(arrays) is list else [arrays]
 
 
 @function(np.block)
 def block(arrays: Any) -> Any:
-    """Assemble an array from nested lists of blocks."""
+    """Assemble an array from nested lists of blocks; the innermost are joined on the last axis."""
     depth = _depth(arrays)
-    ndim = max(depth, *[ndim_of(x) for x in _blocks(arrays)])
+    ndim = max(depth, *map(ndim_of, _leaves(arrays)))
 
-    def build(x: Any, level: int) -> Any:
-        if type(x) is list:
-            return concatenate(*[build(v, level + 1) for v in x], axis=ndim - depth + level)
-        missing = ndim - ndim_of(x)
-        return expand_dims(x, tuple(range(missing))) if missing else x
+    def join(part: Any, depth: int) -> Any:
+        if depth == 0:
+            return with_ndim(strong(part), ndim)
+        return st.concatenate(*(join(p, depth - 1) for p in part), axis=ndim - depth)
 
-    return build(arrays, 0)
-
-
-def _depth(x: Any) -> int:
-    return 1 + max(_depth(v) for v in x) if type(x) is list else 0
-
-
-def _blocks(x: Any) -> list[Any]:
-    return [b for v in x for b in _blocks(v)] if type(x) is list else [x]
+    return join(arrays, depth)

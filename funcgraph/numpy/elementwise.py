@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, ndim_of
-from funcgraph.core.primitive import Elementwise, Unary, Zero, ufunc_aval
-from funcgraph.core.trace import UFUNCS
+from funcgraph.core.aval import dtype_of, is_inexact
+from funcgraph.core.trace import UFUNCS, unsupported
 from funcgraph.numpy._register import concrete, function
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.structural import expand_dims, reduce_sum, where
+from funcgraph.ops import special
+from funcgraph.ops.structural import cast, where, zeros
 
 __all__ = [
     "angle", "around", "clip", "fix", "i0", "imag", "isclose", "iscomplex", "isneginf", "isposinf",
     "isreal", "nan_to_num", "real", "real_if_close", "round", "sinc",
 ]  # fmt: skip
+
+_UNSET: Any = np._NoValue  # type: ignore[attr-defined]
 
 
 def ufunc_namespace() -> dict[str, Any]:
@@ -39,7 +41,7 @@ def real(val: Any) -> Any:
 
 @function(np.imag)
 def imag(val: Any) -> Any:
-    """Return the imaginary part."""
+    """Return the imaginary part; of real numbers, zeros."""
     return ew.imag(as_array(val))
 
 
@@ -47,105 +49,91 @@ def imag(val: Any) -> Any:
 def angle(z: Any, deg: bool = False) -> Any:
     """Return the argument of complex numbers: atan2(im z, re z)."""
     z = as_array(z)
-    im = ew.imag(z) if ew.is_complex(z) else z * 0
+    im = ew.imag(z) if ew.is_complex(z) else zeros(z)
     a = ew.arctan2(im, real(z))
     return a * (180 / math.pi) if deg else a
 
 
 @function(np.real_if_close)
 def real_if_close(a: Any, tol: float = 100) -> Any:
-    """Return the real part if all imaginary parts vanish up to rounding (looks at values)."""
+    """Return the real part if all imaginary parts vanish up to rounding; looks at the values."""
     x = as_array(a)
-    return real(x) if not np.iscomplexobj(np.real_if_close(concrete(x), tol)) else x
-
-
-_round = Unary(
-    "round_values", np.rint, "jax.numpy.rint", ufunc_aval(np.rint), Zero()
-)
+    return x if np.iscomplexobj(np.real_if_close(concrete(x), tol)) else real(x)
 
 
 @function(np.round)
 def round(a: Any, decimals: int = 0) -> Any:
-    """Round to decimals; piecewise constant, so the derivative is zero."""
-    x = as_array(a)
-    if decimals == 0:
-        return _round(x)
-    scale = 10.0**decimals
-    return _round(x * scale) / scale
+    """Round to a number of decimals, halves to even; piecewise constant, so the derivative is 0."""
+    return ew.round_to(as_array(a), decimals=decimals)
 
 
-around = round
-function(np.around)(round.__wrapped__)
+@function(np.around)
+def around(a: Any, decimals: int = 0) -> Any:
+    """Round to a number of decimals, as `round` does."""
+    return ew.round_to(as_array(a), decimals=decimals)
 
 
 @function(np.fix)
 def fix(x: Any) -> Any:
-    """Round towards zero; piecewise constant."""
+    """Round towards zero; piecewise constant, so the derivative is 0."""
     return ew.trunc(as_array(x))
 
 
 @function(np.clip)
-def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None,
-         **_: Any) -> Any:  # fmt: skip
-    """Limit values: minimum(maximum(a, a_min), a_max)."""
+def clip(
+    a: Any,
+    a_min: Any = _UNSET,
+    a_max: Any = _UNSET,
+    *,
+    min: Any = _UNSET,
+    max: Any = _UNSET,
+    **kwargs: Any,
+) -> Any:
+    """Limit values: minimum(maximum(a, a_min), a_max); at a limit, half the derivative."""
+    if kwargs:
+        unsupported(np.clip, f"does not take {sorted(kwargs)} with traced arguments")
+    if (a_min is not _UNSET and min is not _UNSET) or (a_max is not _UNSET and max is not _UNSET):
+        raise ValueError("Passing `min` or `max` keyword argument when `a_min` and `a_max` are "
+                         "provided is forbidden.")  # fmt: skip
+    low, high = (min if a_min is _UNSET else a_min), (max if a_max is _UNSET else a_max)
     x = as_array(a)
-    low = a_min if min is None else min
-    high = a_max if max is None else max
-    x = x if low is None else ew.maximum(low, x)
-    return x if high is None else ew.minimum(high, x)
+    if low is not _UNSET and low is not None:
+        x = ew.maximum(x, as_array(low))
+    if high is not _UNSET and high is not None:
+        x = ew.minimum(x, as_array(high))
+    return x
 
 
 @function(np.sinc)
 def sinc(x: Any) -> Any:
-    """Return sin(πx)/(πx), and 1 at 0, where derivatives come from the series."""
-    x = as_array(x)
-    z = math.pi * x
-    zero = ew.equal(z, 0)
-    safe = where(zero, 1, z)
-    z2 = z * z
-    return where(zero, 1 - z2 * (1 / 6) * (1 - z2 * (1 / 20)), ew.sin(safe) / safe)
-
-
-# Midpoints of [0, pi]: the trapezoidal rule converges exponentially for periodic functions; 128
-# points integrate exp(x cos t) to rounding for every x at which i0 does not overflow.
-_COSINES = np.cos((np.arange(128) + 0.5) * (math.pi / 128))
-
-
-def _i1(x: Any) -> Any:
-    """Return the Bessel function I1(x) = 1/π ∫ exp(x cos t) cos t dt over [0, π] (DLMF 10.32.3)."""
-    cosines = _COSINES.astype(dtype_of(x))
-    waves = ew.exp(expand_dims(x, (ndim_of(x),)) * cosines) * cosines
-    return reduce_sum(waves, axes=(ndim_of(x),)) * (1 / len(_COSINES))
-
-
-_i0 = Unary(
-    "i0",
-    lambda x: np.i0(x).astype(np.asarray(x).dtype)[()],
-    "jax.numpy.i0",
-    ufunc_aval(np.sin),
-    Elementwise(lambda g, y, x: g * _i1(x), keep="x"),
-)
+    """Return sin(πx)/(πx), and 1 at 0; every derivative is exact at and near 0."""
+    return special.sinc(as_array(x), order=0)
 
 
 @function(np.i0)
 def i0(x: Any) -> Any:
-    """Return the modified Bessel function of the first kind of order 0."""
-    return _i0(as_array(x))
+    """Return the modified Bessel function of the first kind of order 0; its derivative is i1."""
+    return special.bessel_i0(as_array(x))
 
 
 @function(np.nan_to_num)
-def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None,
-               neginf: Any = None) -> Any:  # fmt: skip
+def nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
     """Replace nan and infinities by finite numbers; the derivative there is zero."""
     x = as_array(x)
-    if ew.is_complex(x):
-        parts = (nan_to_num(p, nan=nan, posinf=posinf, neginf=neginf) for p in (real(x), imag(x)))
-        re, im = parts
+    dtype = dtype_of(x)
+    if not is_inexact(dtype):
+        return x
+    if dtype.kind == "c":
+        re, im = (nan_to_num(p, copy, nan, posinf, neginf) for p in (real(x), imag(x)))
         return re + 1j * im
-    limits = np.finfo(dtype_of(x))
-    x = where(ew.isnan(x), nan, x)
-    x = where(ew.equal(x, np.inf), limits.max if posinf is None else posinf, x)
-    return where(ew.equal(x, -np.inf), limits.min if neginf is None else neginf, x)
+    limits = np.finfo(dtype)
+    low = float(limits.min) if neginf is None else neginf
+    high = float(limits.max) if posinf is None else posinf
+    y = where(ew.isnan(x), cast(nan, dtype), x)
+    y = where(ew.equal(x, np.inf), cast(high, dtype), y)
+    return where(ew.equal(x, -np.inf), cast(low, dtype), y)
 
 
 # --- predicates: no derivative -------------------------------------------------------------------
@@ -177,10 +165,12 @@ def iscomplex(x: Any) -> Any:
 @function(np.isposinf)
 def isposinf(x: Any) -> Any:
     """Return where x is +inf; no derivative."""
-    return ew.equal(as_array(x), np.inf)
+    x = as_array(x)
+    return ew.logical_and(ew.isinf(x), ew.logical_not(ew.signbit(x)))
 
 
 @function(np.isneginf)
 def isneginf(x: Any) -> Any:
     """Return where x is -inf; no derivative."""
-    return ew.equal(as_array(x), -np.inf)
+    x = as_array(x)
+    return ew.logical_and(ew.isinf(x), ew.signbit(x))

@@ -28,10 +28,7 @@ __all__ = [
     "argwhere",
     "choose",
     "compress",
-    "diag",
     "diag_indices_from",
-    "diagflat",
-    "diagonal",
     "digitize",
     "extract",
     "fill_diagonal",
@@ -47,9 +44,7 @@ __all__ = [
     "select",
     "take",
     "take_along_axis",
-    "tril",
     "tril_indices_from",
-    "triu",
     "triu_indices_from",
     "unravel_index",
     "where",
@@ -133,7 +128,7 @@ def ix_(*args: Any) -> tuple[Any, ...]:
     for k, a in enumerate(map(as_array, args)):
         if ndim_of(a) != 1:
             raise ValueError("Cross index must be 1 dimensional")
-        a = np.nonzero(concrete(a))[0] if dtype_of(a) == bool else a
+        a = np.nonzero(concrete(a))[0] if dtype_of(a).kind == "b" else a
         n = shape_of(a)[0]
         a = a if n else np.zeros(0, np.intp)
         grids.append(st.reshape(a, shape=tuple(n if j == k else 1 for j in range(len(args)))))
@@ -213,64 +208,6 @@ def extract(condition: Any, arr: Any) -> Any:
     return take(as_array(arr), np.flatnonzero(concrete(condition)))
 
 
-@function(np.diagonal)
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Read a diagonal of two axes; it becomes the last axis."""
-    x = as_array(a)
-    if ndim_of(x) < 2:
-        raise ValueError("diag requires an array of at least two dimensions")
-    first, second = (st.normalize_axis(k, ndim_of(x)) for k in (axis1, axis2))
-    if first == second:
-        raise ValueError("axis1 and axis2 cannot be the same")
-    rest = tuple(k for k in range(ndim_of(x)) if k not in (first, second))
-    x = st.transpose(x, axes=(*rest, first, second))
-    *lead, m, n = shape_of(x)
-    # Of the flattened matrix a diagonal is every (n + 1)-th element: a view, no list of positions.
-    start = offset if offset >= 0 else -offset * n
-    count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
-    x = st.reshape(x, shape=(*lead, m * n))
-    return index(x, (..., slice(start, start + count * (n + 1), n + 1) if count else slice(0, 0)))
-
-
-@function(np.diag)
-def diag(v: Any, k: int = 0) -> Any:
-    """Read the k-th diagonal of a matrix, or make the matrix that has v on it."""
-    v = as_array(v)
-    if ndim_of(v) == 2:
-        return diagonal(v, k)
-    if ndim_of(v) != 1:
-        raise ValueError("Input must be 1- or 2-d.")
-    size = shape_of(v)[0] + abs(k)
-    lines = st.pad_zeros(v, widths=((0, abs(k)),))
-    lines = st.reshape(lines, shape=(size, 1) if k >= 0 else (1, size))
-    return st.where(np.eye(size, k=k, dtype=bool), lines, dtype_of(v).type(0))
-
-
-@function(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
-    """Make the matrix that has the elements of v, in C order, on its k-th diagonal."""
-    return diag(flat(as_array(v)), k)
-
-
-def _triangle(m: Any, mask: Callable[[int, int], Any]) -> Any:
-    x = as_array(m)
-    if ndim_of(x) == 1:  # as NumPy: one row is repeated
-        x = st.broadcast_to(x, shape_of(x) * 2)
-    return st.where(mask(*shape_of(x)[-2:]), x, dtype_of(x).type(0))
-
-
-@function(np.tril)
-def tril(m: Any, k: int = 0) -> Any:
-    """Set to zero what lies above the k-th diagonal of the last two axes."""
-    return _triangle(m, lambda rows, columns: np.tri(rows, columns, k, bool))
-
-
-@function(np.triu)
-def triu(m: Any, k: int = 0) -> Any:
-    """Set to zero what lies below the k-th diagonal of the last two axes."""
-    return _triangle(m, lambda rows, columns: ~np.tri(rows, columns, k - 1, bool))
-
-
 # --- choosing ------------------------------------------------------------------------------------
 
 
@@ -282,7 +219,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     if x is None or y is None:
         raise ValueError("either both or neither of x and y should be given")
     condition = condition if type(condition) is bool else as_array(condition)
-    if dtype_of(condition) != bool:
+    if dtype_of(condition).kind != "b":
         condition = not_equal(condition, 0)
     x, y = (as_array(v) if isinstance(v, list | tuple) else v for v in (x, y))
     return st.where(condition, x, y)
@@ -310,7 +247,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
         raise ValueError("select with an empty condition list is not possible")
     conditions = [as_array(c) for c in condlist]
     for k, c in enumerate(conditions):
-        if dtype_of(c) != bool:
+        if dtype_of(c).kind != "b":
             raise TypeError(f"invalid entry {k} in condlist: should be boolean ndarray")
     scalars = (int, float, complex)
     values = [v if type(v) in scalars else as_array(v) for v in (*choicelist, default)]

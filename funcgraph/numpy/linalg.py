@@ -10,7 +10,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import unsupported
-from funcgraph.numpy import products
+from funcgraph.numpy import matrices, products
 from funcgraph.numpy._register import concrete, function, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.numpy.reductions import max, min, sum
@@ -62,7 +62,7 @@ tensordot = function(np.linalg.tensordot)(
 )
 vecdot = function(np.linalg.vecdot)(lambda x1, x2, /, *, axis=-1: products.vecdot(x1, x2, axis))
 diagonal = function(np.linalg.diagonal)(
-    lambda x, /, *, offset=0: products.diagonal(x, offset, -2, -1)
+    lambda x, /, *, offset=0: matrices.diagonal(x, offset, -2, -1)
 )
 trace = function(np.linalg.trace)(
     lambda x, /, *, offset=0, dtype=None: products.trace(x, offset, -2, -1, dtype)
@@ -147,7 +147,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
         rcond = float(np.finfo(dtype_of(a)).eps)
     s = svdvals(a)
     plain = concrete(s)
-    rank = int((plain > rcond * plain.max(initial=0)).sum())
+    rank = np.int32((plain > rcond * plain.max(initial=0)).sum())
     x = matmul(dec.pinv(a, rcond=rcond, hermitian=False), b)
     if rank < n or m <= n:
         return x, np.zeros(0, dtype_of(s)), rank, s

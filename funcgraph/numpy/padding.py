@@ -150,6 +150,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
     unknown = set(kwargs) - set(KEYWORDS[mode])
     if unknown:
         raise ValueError(f"unsupported keyword arguments for mode {mode!r}: {unknown}")
+    if ndim_of(x) == 0:
+        return st.copy(x)
     if mode == "empty" or (mode == "constant" and not kwargs):
         return st.pad_zeros(x, widths=tuple(map(tuple, widths)))
     for name in ("constant_values", "end_values"):

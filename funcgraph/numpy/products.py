@@ -10,9 +10,9 @@ from funcgraph.core.aval import ndim_of, shape_of
 from funcgraph.core.trace import UFUNCS
 from funcgraph.numpy._register import function, non_differentiable
 from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.matrices import diagonal
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import linalg
-from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import (
     expand_dims,
     moved,
@@ -24,7 +24,7 @@ from funcgraph.ops.structural import (
 )
 
 __all__ = [
-    "cross", "diagonal", "dot", "einsum", "einsum_path", "inner", "kron", "matmul", "matvec",
+    "cross", "dot", "einsum", "einsum_path", "inner", "kron", "matmul", "matvec",
     "outer", "tensordot", "trace", "vdot", "vecdot", "vecmat",
 ]  # fmt: skip
 
@@ -135,18 +135,6 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
     first, second = x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2]
     axis_out = normalize_axis(axisc, ndim_of(last) + 1)
     return stack(first, second, last, axis=axis_out)
-
-
-@function(np.diagonal)
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Return the diagonal over two axes, as the last axis."""
-    x = as_array(a)
-    i, j = normalize_axis(axis1, ndim_of(x)), normalize_axis(axis2, ndim_of(x))
-    x = transpose(x, axes=(*[k for k in range(ndim_of(x)) if k not in (i, j)], i, j))
-    rows, columns = shape_of(x)[-2:]
-    n = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
-    k = np.arange(n) + max(-offset, 0)
-    return index(x, (..., k, k + offset))
 
 
 @function(np.trace)

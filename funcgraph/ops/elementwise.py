@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of
-from funcgraph.core.primitive import Binary, Elementwise, Linear, Unary, Zero, ufunc_aval
+from funcgraph.core.primitive import Binary, Elementwise, Linear, Primitive, Unary, Zero, ufunc_aval
 from funcgraph.core.trace import UFUNCS
-from funcgraph.ops.structural import where
+from funcgraph.ops.structural import where, zeros
 
 LN2, LN10 = math.log(2), math.log(10)
 
@@ -81,6 +81,11 @@ def _abs(g: Any, y: Any, x: Any) -> Any:
     return real(g * slope) if is_complex(g) else g * slope
 
 
+def _hypot(g: Any, y: Any, x: Any) -> Any:
+    zero = equal(y, 0)  # there, the subgradient (1/2, 1/2), as JAX
+    return g * where(zero, 0.5, x / where(zero, 1, y))
+
+
 def _nonzero(x: Any) -> Any:
     return where(equal(x, 0), 1, x)
 
@@ -110,8 +115,7 @@ power = binary(np.power, _pow_base, _pow_exponent, keep="xy")
 float_power = binary(np.float_power, _pow_base, _pow_exponent, keep="xy")
 remainder = binary(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
 fmod = binary(np.fmod, lambda g, y, a, b: g, lambda g, y, a, b: -g * trunc(a / b))
-hypot = binary(np.hypot, lambda g, y, a, b: g * (a / _nonzero(y)),
-               lambda g, y, a, b: g * (b / _nonzero(y)), keep="xy")
+hypot = binary(np.hypot, lambda g, y, a, b: _hypot(g, y, a), lambda g, y, a, b: _hypot(g, y, b), keep="xy")
 deg2rad = unary(np.deg2rad, lambda g, y, x: g * (math.pi / 180), keep="")
 rad2deg = unary(np.rad2deg, lambda g, y, x: g * (180 / math.pi), keep="")
 radians = unary(np.radians, lambda g, y, x: g * (math.pi / 180), keep="")
@@ -158,13 +162,15 @@ fmin = binary(np.fmin, lambda g, y, a, b: _select(g, _first_fmin(a, b)),
               lambda g, y, a, b: _select(g, equal(_first_fmin(a, b), False)))
 absolute = unary(np.absolute, _abs, keep="xy", jax="jax.numpy.abs")
 fabs = unary(np.fabs, _abs, keep="xy")
-copysign = binary(np.copysign, lambda g, y, a, b: where(equal(signbit(a), signbit(b)), g, -g), None)
+copysign = binary(np.copysign, lambda g, y, a, b: where(equal(less(a, 0), signbit(b)), g, -g), None)
+heaviside = binary(np.heaviside, None, lambda g, y, a, b: _select(g, equal(a, 0)))
+nextafter = binary(np.nextafter, lambda g, y, a, b: g, None, keep="")
 
 # --- complex -------------------------------------------------------------------------------------
 real = Unary("real", np.real, "jax.numpy.real", lambda x: Aval(x.shape, real_dtype(x.dtype)),
              Linear(lambda g, x: g))
 imag = Unary("imag", np.imag, "jax.numpy.imag", lambda x: Aval(x.shape, real_dtype(x.dtype)),
-             Linear(lambda g, x: g * -1j if is_complex(x) else 0 * g))
+             Linear(lambda g, x: g * -1j if is_complex(x) else zeros(x)))
 conjugate = _declare(Unary, np.conjugate, Linear(lambda g, x: _conj_if_complex(g)), None, None)
 
 # --- parts of numbers: the ufuncs with two results are put together in fnp ------------------------
@@ -178,8 +184,10 @@ exponent = Unary("exponent", lambda x: np.frexp(x)[1], lambda jax, x: jax.numpy.
 # --- piecewise constant --------------------------------------------------------------------------
 floor, ceil, rint, trunc = unary(np.floor), unary(np.ceil), unary(np.rint), unary(np.trunc)
 sign, signbit, spacing = unary(np.sign), unary(np.signbit), unary(np.spacing)
-heaviside, nextafter = binary(np.heaviside), binary(np.nextafter)
 floor_divide = binary(np.floor_divide)
+round_to = Primitive("round", lambda x, decimals: np.round(x, decimals),
+                     lambda jax, x, decimals: jax.numpy.round(x, decimals),
+                     lambda x, decimals: Aval(x.shape, x.dtype), Zero())
 isfinite, isinf, isnan = unary(np.isfinite), unary(np.isinf), unary(np.isnan)
 isnat = unary(np.isnat)
 greater, greater_equal = binary(np.greater), binary(np.greater_equal)
@@ -194,16 +202,19 @@ bitwise_count, gcd, lcm = unary(np.bitwise_count), binary(np.gcd), binary(np.lcm
 # fmt: on
 
 
-def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
-    return floor_divide(a, b), remainder(a, b)
+def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
+    """Return quotients rounded down, and remainders: x1 = x2 * quotient + remainder."""
+    return floor_divide(x1, x2), remainder(x1, x2)
 
 
-def _modf(x: Any) -> tuple[Any, Any]:
+def modf(x: Any) -> tuple[Any, Any]:
+    """Return the parts of x after and before the decimal point."""
     return fraction(x), trunc(x)
 
 
-def _frexp(x: Any) -> tuple[Any, Any]:
+def frexp(x: Any) -> tuple[Any, Any]:
+    """Return mantissa in [0.5, 1) and integer exponent: x = mantissa * 2**exponent."""
     return mantissa(x), exponent(x)
 
 
-UFUNCS.update({np.divmod: _divmod, np.modf: _modf, np.frexp: _frexp})
+UFUNCS.update({np.divmod: divmod, np.modf: modf, np.frexp: frexp})

@@ -6,6 +6,8 @@ to pairs of operands without repeated labels.
 
 from __future__ import annotations
 
+
+import string
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def _matmul_second(g: Any, a: Any, b: Any) -> Any:
     if nb == 1:
         return matmul(matrix_transpose(_rows(a)), reshape(g, shape=(-1,)))
     if nb == 2:  # one product instead of one for each matrix of the stack
-        return matmul(matrix_transpose(_rows(a)), _rows(g)) if na > 2 else matmul(a.T, g)
+        return matmul(matrix_transpose(_rows(a)), _rows(g)) if na > 2 else matmul(matrix_transpose(a), g)
     return fit(matmul(matrix_transpose(a), g), b)
 
 
@@ -175,19 +177,18 @@ def contract(operands: list[Any], terms: list[str], out: str, path: Any) -> Any:
     return transpose(x, axes=tuple(labels.index(label) for label in out))
 
 
-def _letters(sublist: Any, table: dict[int, str]) -> str:
-    return "".join("..." if k is Ellipsis else table.setdefault(k, chr(97 + k) if k < 26 else chr(39 + k)) for k in sublist)
+def _letters(sublist: Any) -> str:
+    return "".join("..." if k is Ellipsis else string.ascii_letters[k] for k in sublist)
 
 
 def _as_string(args: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Return (subscripts, operands) for both ways of calling einsum."""
     if isinstance(args[0], str):
         return args[0].replace(" ", ""), list(args[1:])
-    table: dict[int, str] = {}
-    operands, terms = list(args[0:-1:2]), [_letters(s, table) for s in args[1::2]]
+    operands, terms = list(args[0:-1:2]), [_letters(s) for s in args[1::2]]
     spec = ",".join(terms)
     if len(args) % 2:
-        spec += "->" + _letters(args[-1], table)
+        spec += "->" + _letters(args[-1])
     return spec, operands
 
 
@@ -195,7 +196,7 @@ def _expand_ellipsis(spec: str, operands: list[Any]) -> tuple[list[str], str]:
     """Return labels of the operands and of the result, with ellipses and '->' spelled out."""
     inputs, arrow, out = spec.partition("->")
     terms = inputs.split(",")
-    spare = [c for c in map(chr, (*range(945, 970), *range(1072, 1104))) if c not in spec]
+    spare = [c for c in string.ascii_letters if c not in spec]
     longest = 0
     for k, (term, x) in enumerate(zip(terms, operands, strict=True)):
         if "..." in term:
@@ -226,12 +227,8 @@ def einsum(*args: Any, optimize: Any = False) -> Any:
     if len(operands) > 2:
         dummies = [np.broadcast_to(0.0, shape_of(x)) for x in operands]
         plain = ",".join(terms) + "->" + out
-        ascii_spec = plain.translate({ord(c): chr(65 + k) for k, c in enumerate(_unicode(plain))})
-        path = np.einsum_path(ascii_spec, *dummies, optimize=optimize or "greedy")[0][1:]
+        path = np.einsum_path(plain, *dummies, optimize=optimize or "greedy")[0][1:]
     else:
         path = [(0, 1)] if len(operands) == 2 else []
     return contract(operands, terms, out, path)
 
-
-def _unicode(spec: str) -> list[str]:
-    return sorted({c for c in spec if ord(c) > 127})

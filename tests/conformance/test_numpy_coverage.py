@@ -1,0 +1,109 @@
+"""A walk over the public functions of NumPy: none is forgotten, and each is what we say it is."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph.core.trace import UFUNCS, Tracer
+from funcgraph.errors import FuncgraphError
+from tests.conformance import oracle
+from tests.conformance.cases import CASES
+from tests.conformance.samples import SAMPLES
+from tests.conformance.test_functions import name_of
+from tools.numpy_coverage import (
+    DERIVATIVE,
+    DOCUMENT,
+    PLAIN,
+    REFUSED,
+    Entry,
+    document,
+    entries,
+    version,
+)
+
+ENTRIES = list(entries())
+X = np.array([0.5, 1.5])
+TESTED = {case.function for case in CASES} | {name_of(case) for case in CASES}
+
+
+def with_status(status: str) -> Any:
+    chosen = [e for e in ENTRIES if e.status == status]
+    return pytest.mark.parametrize("entry", chosen, ids=[f"{e.namespace}.{e.name}" for e in chosen])
+
+
+def test_each_function_has_one_status() -> None:
+    names = [(e.namespace, e.name) for e in ENTRIES]
+    assert len(names) == len(set(names)) > 400
+
+
+@with_status(DERIVATIVE)
+def test_differentiable_functions_are_checked(entry: Entry) -> None:
+    primitive = UFUNCS.get(entry.function)
+    checked = entry.function in TESTED or getattr(primitive, "name", None) in SAMPLES
+    assert checked or entry.name in TESTED, f"{entry.name} has no Case and no Sample"
+
+
+@with_status(DERIVATIVE)
+def test_differentiable_functions_are_in_our_namespace(entry: Entry) -> None:
+    ours = importlib.import_module(entry.namespace.replace("numpy", "funcgraph.numpy", 1))
+    assert entry.name in ours.__all__ and callable(getattr(ours, entry.name))
+
+
+def attempts(x: Any) -> list[tuple[Any, ...]]:
+    """Return argument lists that fit one or the other function."""
+    m = np.stack([x, x * 2.0])
+    some = [(x,), (m,), (x, x), (x, 1), (m, 1), (1, x), ((x, x),), (x, x, x), (x, x, 1), (x > 0, x)]
+    return [*some, ([0, 0], x), ("name", x), (x, 1, x), (X, 0, x), (X, [0], x, 0), (x, [0]), (x, "D"), (2, 3, x)]
+
+
+def results(function: Any) -> list[Any]:
+    """Return what a function makes of traced arguments: values, or errors that are ours."""
+    found: list[Any] = []
+
+    def f(x: Any) -> Any:
+        for args in attempts(x):
+            try:
+                with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+                    found.extend(oracle.parts(function(*args)))
+            except FuncgraphError as error:
+                found.append(error)
+            except Exception:  # the arguments did not fit
+                pass
+        return x
+
+    fg.vjp(f, X)
+    return found
+
+
+@with_status(PLAIN)
+def test_other_functions_give_plain_values(entry: Entry) -> None:
+    found = results(entry.function)
+    assert not all(isinstance(v, FuncgraphError) for v in found), f"it never works: {found}"
+    assert not any(isinstance(v, Tracer) for v in found), f"{entry.name} has a derivative"
+
+
+@with_status(REFUSED)
+def test_refused_functions_say_so(entry: Entry) -> None:
+    found = results(entry.function)
+    errors = [v for v in found if isinstance(v, FuncgraphError)]
+    assert errors, f"{entry.name} did not refuse a traced array: {found}"
+    assert not any(isinstance(v, Tracer) for v in found), f"it works: {found}"
+    # A function that NumPy does not hand to us fails at its first conversion to a plain array.
+    dispatched = hasattr(entry.function, "_implementation") or isinstance(entry.function, np.ufunc)
+    name = entry.function.__name__ if dispatched else ""
+    named = [str(e) for e in errors if name in str(e)]
+    assert named, f"{name} is not named: {errors[0]}"
+    assert any("np.stack" in e or "funcgraph." in e for e in named), "no remedy is given"
+
+
+def test_document_is_up_to_date() -> None:
+    written = DOCUMENT.read_text("utf-8")
+    if f"NumPy {version()} " not in written:
+        pytest.skip("docs/numpy_coverage.md was generated with another NumPy")
+    assert written == document(), "run: python3 tools/run.py exec python tools/numpy_coverage.py"

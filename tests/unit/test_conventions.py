@@ -1,0 +1,129 @@
+"""Every row of docs/conventions.md: our value and JAX's at kinks, ties and singular points.
+
+`python -m tests.unit.test_conventions` prints the table for the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcgraph as fg
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "conventions.md"
+NAN, INF = np.nan, np.inf
+
+
+class Row(NamedTuple):
+    """One convention: gradient of `code` (x is the argument, np the namespace) at a point."""
+
+    code: str
+    at: Any
+    ours: Any
+    jax: Any
+    torch: str
+    remark: str = ""
+
+
+KINKS = [
+    Row("np.abs(x)", 0.0, 1.0, 1.0, "0", "the derivative from the right"),
+    Row("np.maximum(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
+    Row("np.minimum(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
+    Row("np.fmax(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
+    Row("np.clip(x, 0.0, 1.0)", 0.0, 0.5, 0.5, "1", "maximum, then minimum"),
+    Row("np.max(x)", [1.0, 1.0], [0.5, 0.5], [0.5, 0.5], "0.5, 0.5", "ties share"),
+    Row("np.min(x)", [2.0, 1.0, 1.0], [0, 0.5, 0.5], [0, 0.5, 0.5], "0, 0.5, 0.5", "ties share"),
+    Row("np.sum(np.sort(x)[:1])", [1.0, 1.0], [1, 0], [1, 0], "1, 0", "the sort is stable"),
+    Row("np.median(x)", [3.0, 1.0, 2.0, 5.0], [0.5, 0, 0.5, 0], [0.5, 0, 0.5, 0], "0, 0, 1, 0"),
+    Row("np.sign(x)", 0.0, 0.0, 0.0, "0"),
+    Row("np.round(x)", 0.5, 0.0, 0.0, "0"),
+    Row("np.floor(x)", 1.0, 0.0, 0.0, "0"),
+    Row("np.prod(x)", [0.0, 2.0, 0.0], [0, 0, 0], [0, 0, 0], "0, 0, 0"),
+    Row("np.prod(x)", [0.0, 2.0, 3.0], [6, 0, 0], [6, 0, 0], "6, 0, 0"),
+    Row("np.sqrt(x)", 0.0, INF, INF, "inf", "a true infinity stays"),
+    Row("np.log(x)", 0.0, INF, INF, "inf", "a true infinity stays"),
+    Row("np.sqrt(x)", -1.0, NAN, NAN, "nan", "a true nan stays"),
+    Row("np.abs(x) ** 2", 3 + 4j, 6 - 8j, 6 - 8j, "6+8j", "∂f/∂x - i ∂f/∂y; its conjugate ascends"),
+    Row("np.real(x)", 1j, 1.0, 1.0, "1"),
+    Row("np.imag(x)", 1j, -1j, -1j, "1j"),
+    Row("np.abs(x)", 0j, 0j, 0j, "0"),
+    Row("x**0.0", 0.0, 0.0, 0.0, "0"),
+    Row("0.0**x", 0.0, NAN, NAN, "0", "0**x jumps at 0: there is no derivative"),
+    Row("0.0**x", 2.0, 0.0, 0.0, "0"),
+    Row("(-2.0) ** x", 2.0, NAN, NAN, "nan", "no derivative by the exponent"),
+]
+
+FINITE = [
+    Row("np.where(x > 0, np.sqrt(x), 0.0)", 0.0, 0.0, NAN, "nan", "untaken branch"),
+    Row("np.where(x > 0, np.log(x), 0.0)", 0.0, 0.0, NAN, "nan", "untaken branch"),
+    Row("np.where(x > 0, x / x, x)", 0.0, 1.0, NAN, "nan", "untaken branch"),
+    Row("np.where(x < 1, x, np.exp(x * 1e4))", 0.5, 1.0, NAN, "nan", "untaken branch overflows"),
+    Row("np.linalg.norm(x)", [0.0, 0.0], [0, 0], [NAN, NAN], "0, 0", "subgradient"),
+    Row("np.linalg.norm(x) ** 2", [0.0, 0.0], [0, 0], [NAN, NAN], "0, 0"),
+    Row("np.sqrt(np.sum(x**2))", [0.0, 0.0], [0, 0], [NAN, NAN], "nan, nan", "subgradient"),
+    Row("np.sqrt(np.dot(x, x))", [0.0, 0.0], [0, 0], [NAN, NAN], "nan, nan", "subgradient"),
+    Row("np.std(x)", [1.0, 1.0], [0, 0], [NAN, NAN], "nan, nan", "subgradient"),
+    Row("np.hypot(x, 0.0 * x)", 0.0, 0.0, NAN, "nan", "subgradient"),
+    Row("np.arctan2(x, 0.0 * x)", 0.0, 0.0, NAN, "nan", "the midpoint of all directions"),
+    Row("np.logaddexp(x, -np.inf)", -INF, 0.5, 0.5, "nan", "both sides equal: they share"),
+    Row("x * np.log(x) * 0.0", 0.0, 0.0, NAN, "nan"),
+    Row("np.sinc(x)", 0.0, 0.0, 0.0, "0", "the series at 0"),
+]
+
+
+def _gradient(transform: Any, namespace: Any, row: Row) -> Any:
+    f: Callable[..., Any] = eval(f"lambda x: {row.code}", {"np": namespace})
+    x = np.asarray(row.at) if isinstance(row.at, list) else row.at
+    with np.errstate(all="ignore"):
+        return np.asarray(transform(f)(x))
+
+
+@pytest.mark.parametrize("row", KINKS + FINITE, ids=lambda r: f"{r.code} at {r.at}")
+def test_row(row):
+    np.testing.assert_allclose(_gradient(fg.grad, np, row), row.ours, rtol=1e-12)
+    np.testing.assert_allclose(_gradient(jax.grad, jnp, row), row.jax, rtol=1e-12)
+
+
+@pytest.mark.parametrize("row", FINITE, ids=lambda r: f"{r.code} at {r.at}")
+def test_finite_rows_in_forward_mode_and_second_order(row):
+    f = eval(f"lambda x: {row.code}", {"np": np})
+    x = np.asarray(row.at)[()] if not isinstance(row.at, list) else np.asarray(row.at)
+    with np.errstate(all="ignore"):
+        y, t = fg.jvp(f, (x,), (np.ones_like(x),))
+        _, hv = fg.jvp(fg.grad(f), (x,), (np.ones_like(x),))
+    np.testing.assert_allclose(t, np.sum(row.ours), rtol=1e-12)
+    assert not np.isnan(hv).any()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{v:g}" for v in value)
+    return f"{value:g}" if not isinstance(value, complex) else f"{value}".strip("()")
+
+
+def markdown(rows: list[Row]) -> list[str]:
+    """Return the lines of the table."""
+    lines = ["| function | at x = | funcgraph | JAX | PyTorch | remark |", "|---|---|---|---|---|---|"]
+    for r in rows:
+        code = r.code.replace("|", "\\|")
+        lines.append(
+            f"| `{code}` | {_text(r.at)} | {_text(r.ours)} | {_text(r.jax)} | {r.torch} "
+            f"| {r.remark} |"
+        )
+    return lines
+
+
+def test_the_document_has_every_row():
+    document = DOCUMENT.read_text()
+    for line in markdown(KINKS) + markdown(FINITE):
+        assert line in document, line
+
+
+if __name__ == "__main__":
+    print("\n".join(markdown(KINKS)), "\n".join(markdown(FINITE)), sep="\n\n")
