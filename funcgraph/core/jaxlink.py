@@ -26,6 +26,8 @@ def is_jax_type(cls: type) -> bool:
 def jax_name(dotted: str) -> Any:
     """Resolve a dotted name such as `jax.numpy.sin`; raise AttributeError if JAX lacks it."""
     module, _, name = dotted.rpartition(".")
+    if not module:
+        return importlib.import_module(name)
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError:

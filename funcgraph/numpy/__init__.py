@@ -8,7 +8,7 @@
 Plain `numpy` functions applied to tracers run the same code. May import `core`, `ops`.
 """
 
-from funcgraph.numpy import fft, linalg
+from funcgraph.numpy import fft, linalg, methods
 from funcgraph.numpy.calculus import *  # noqa: F403
 from funcgraph.numpy.constants import *  # noqa: F403
 from funcgraph.numpy.creation import *  # noqa: F403

@@ -181,10 +181,7 @@ def full_like(
 
 
 def _ramp(start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Any, ...]:
-    """Return start and stop in a common dtype, 0, 1, ..., num - 1 on a new first axis, intervals.
-
-    Whether there is a last interval is NumPy's question: without one the step is nan.
-    """
+    """Return start, stop (in one dtype), 0, ..., num - 1 along a new first axis, and intervals."""
     if num < 0:
         raise ValueError(f"Number of samples, {num}, must be non-negative.")
     start, stop = as_array(start), as_array(stop)
@@ -196,14 +193,12 @@ def _ramp(start: Any, stop: Any, num: int, endpoint: bool) -> tuple[Any, ...]:
     return start, stop, steps, num - 1 if endpoint else num
 
 
-def _finish(y: Any, stop: Any, num: int, endpoint: bool, dtype: Any, axis: int) -> Any:
-    """Set the last element to stop itself, as NumPy does; cast; move the first axis to `axis`."""
+def _finish(y: Any, stop: Any, num: int, endpoint: bool, axis: int) -> Any:
+    """Set the last element to stop itself, as NumPy does, and move the first axis to `axis`."""
     if endpoint and num > 1:
         last = np.arange(num).reshape((num,) + (1,) * (ndim_of(y) - 1)) == num - 1
         y = st.where(last, stop, y)
-    if dtype is not None and np.dtype(dtype).kind in "iu":
-        y = ew.floor(y)
-    return as_dtype(st.moved(y, 0, st.normalize_axis(axis, ndim_of(y))), dtype)
+    return st.moved(y, 0, st.normalize_axis(axis, ndim_of(y)))
 
 
 @function(np.linspace)
@@ -221,7 +216,10 @@ def linspace(
     """Make evenly spaced numbers: y_k = start + k (stop - start) / (num - 1)."""
     start, stop, steps, intervals = _ramp(start, stop, num, endpoint)
     step = (stop - start) / max(intervals, 1)
-    y = _finish(steps * step + start, stop, num, endpoint, dtype, axis)
+    y = _finish(steps * step + start, stop, num, endpoint, axis)
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        y = ew.floor(y)
+    y = as_dtype(y, dtype)
     return (y, step if intervals > 0 else step * np.nan) if retstep else y
 
 
@@ -253,9 +251,12 @@ def geomspace(
     axis: int = 0,
 ) -> Any:
     """Make a geometric progression: y_k = start (stop / start) ** (k / (num - 1))."""
+    # NumPy computes in double precision if no dtype is given.
+    working = np.result_type(*(dtype_of(as_array(v)) for v in (start, stop)), dtype or float)
+    start, stop = (as_dtype(as_array(v), working) for v in (start, stop))
     start, stop, steps, intervals = _ramp(start, stop, num, endpoint)
     y = start * ew.exp(steps / max(intervals, 1) * ew.log(stop / start))
-    return _finish(y, stop, num, endpoint, dtype, axis)
+    return as_dtype(_finish(y, stop, num, endpoint, axis), dtype)
 
 
 @function(np.vander)

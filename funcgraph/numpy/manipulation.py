@@ -247,7 +247,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     x = as_array(a)
     ndim = ndim_of(x)
     axis = normalize_axis(axis, ndim)
-    start = normalize_axis(start, ndim + 1)
+    start = normalize_axis(start + ndim if start < 0 else start, ndim + 1)
     return st.moved(x, axis, start - 1 if axis < start else start)
 
 

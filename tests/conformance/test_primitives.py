@@ -105,7 +105,8 @@ def test_rule(name: str, k: int, rule: str) -> None:
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_has_samples(name: str) -> None:
-    assert SAMPLES.get(name), f"{name} has no samples: add a row in tests/conformance/samples"
+    sampled = bool(SAMPLES.get(name))
+    assert sampled, f"{name} has no samples: add a row in tests/conformance/samples"
 
 
 def test_samples_are_of_primitives() -> None:
