@@ -31,7 +31,7 @@ def optional(name, purpose):
     try:
         return importlib.import_module(name)
     except ImportError:
-        print(f"{name} is not installed: {purpose} left out (pip install 'funcgraph[all]').")
+        print(f"{name} is not installed: {purpose} is left out (pip install 'funcgraph[all]').")
         return None
 
 

@@ -27,20 +27,26 @@ PLAIN = "no derivative"
 REFUSED = "refused"
 NO_ARRAYS = "no arrays"
 
-# Functions that compute from plain values: their results are integers, booleans or text.
-INTEGER_RESULTS = frozenset[str]()
+# Functions that are built from others, and whose results are integers, booleans or steps.
+INTEGER_RESULTS = (
+    "all any argmax argmin argsort around count_nonzero fix isclose iscomplex isneginf isposinf "
+    "isreal round"
+)
 
 # Functions that a traced array must not enter: a remark says why, or what to use instead.
 REFUSALS = {
-    "writes into its argument: use funcgraph.at": "copyto fill_diagonal place put putmask",
+    "writes into its argument: use np.where": "copyto putmask",
+    "writes into its argument: use funcgraph.numpy's with inplace=False, or funcgraph.at": (
+        "fill_diagonal place put put_along_axis"
+    ),
     "makes a plain array: use np.stack or the function of funcgraph.numpy": (
         "array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray require full"
     ),
     "makes a plain matrix or array: use np.block": "asmatrix bmat",
     "its steps are numbers, not arrays: use np.linspace": "arange",
     "writes files: apply it to funcgraph.concrete(x)": "save savetxt savez savez_compressed",
-    "calls back into Python for each element or slice: use array operations": (
-        "apply_along_axis apply_over_axes"
+    "prints numbers: print(x), or apply it to funcgraph.concrete(x)": (
+        "array2string array_repr array_str"
     ),
     "compares memory": "may_share_memory shares_memory",
     "about bits": "packbits unpackbits",
@@ -62,7 +68,7 @@ UTILITIES = {
     ),
     "about shapes": "broadcast_shapes einsum_path",
     "text of numbers and printing": (
-        "array2string array_repr array_str base_repr binary_repr format_float_positional "
+        "base_repr binary_repr format_float_positional "
         "format_float_scientific get_printoptions printoptions set_printoptions"
     ),
     "about Python objects": "isfortran isscalar iterable",
@@ -95,13 +101,15 @@ def _status(name: str, function: Any) -> tuple[str, str]:
     from funcgraph.core.trace import FUNCTIONS, UFUNCS
     from funcgraph.numpy._register import NON_DIFFERENTIABLE
 
-    refusals, utilities = _reasons(REFUSALS), _reasons(UTILITIES)
+    refusals, utilities, steps = _reasons(REFUSALS), _reasons(UTILITIES), INTEGER_RESULTS.split()
     if isinstance(function, type):
         return NO_ARRAYS, "a class"
     if function in UFUNCS:
-        constant = getattr(UFUNCS[function], "zero", False) or name in INTEGER_RESULTS
+        constant = getattr(UFUNCS[function], "zero", False) or name in steps
         return PLAIN if constant else DERIVATIVE, "ufunc"
-    if function in NON_DIFFERENTIABLE or (function in FUNCTIONS and name in INTEGER_RESULTS):
+    if function in NON_DIFFERENTIABLE or (
+        function in FUNCTIONS and name in steps
+    ):
         return PLAIN, ""
     if function in FUNCTIONS and name not in refusals and name not in utilities:
         return DERIVATIVE, ""

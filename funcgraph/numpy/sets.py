@@ -7,6 +7,7 @@ May import `core`, `ops`, `numpy._register`, `numpy.creation`, `numpy.manipulati
 from __future__ import annotations
 
 import builtins
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from funcgraph.core.trace import FUNCTIONS
 from funcgraph.numpy._register import concrete, function, non_differentiable
 from funcgraph.numpy.creation import as_array, as_dtype, linspace
 from funcgraph.numpy.manipulation import along, flat
+from funcgraph.ops import elementwise as ew
+from funcgraph.ops import manipulation as lookups
 from funcgraph.ops import structural as st
 from funcgraph.ops.indexing import ARRAY, index, index_add
 
@@ -140,9 +143,10 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
 
 def _sums(bins: Any, weights: Any, count: int, dtype: Any) -> Any:
     """Return the sums of the weights by bin number; numbers outside [0, count) are left out."""
-    inside = np.flatnonzero((bins >= 0) & (bins < count))
-    chosen = as_dtype(index(weights, inside), dtype)
-    return index_add(np.zeros(count, dtype), chosen, bins[inside], template=(ARRAY,))
+    inside = st.where(ew.less(bins, 0), False, ew.less(bins, count))
+    chosen = st.where(inside, as_dtype(weights, dtype), np.dtype(dtype).type(0))
+    places = st.where(inside, bins, 0)
+    return index_add(np.zeros(count, dtype), chosen, places, template=(ARRAY,))
 
 
 @function(np.bincount)
@@ -160,15 +164,20 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     """Return the bin edges; those that follow from the data are differentiable in them."""
-    if not isinstance(bins, str) and ndim_of(bins) == 1:
-        return as_array(bins)
-    plain = np.histogram_bin_edges(concrete(a), bins, range, concrete(weights))
-    if range is None and np.prod(shape_of(a)):
-        low, high = FUNCTIONS[np.min](a), FUNCTIONS[np.max](a)
-        if concrete(low) != concrete(high):
-            return linspace(low, high, len(plain), dtype=plain.dtype)
-        return linspace(low - 0.5, high + 0.5, len(plain), dtype=plain.dtype)
-    return plain
+    if isinstance(bins, str):
+        plain = np.histogram_bin_edges(concrete(a), bins, range, concrete(weights))
+        bins = len(plain) - 1
+    elif ndim_of(bins) == 1:
+        edges = as_array(bins)
+        if type(edges) is np.ndarray and np.any(edges[:-1] > edges[1:]):
+            raise ValueError("`bins` must increase monotonically, when an array")
+        return edges
+    if range is not None or not prod(shape_of(a)):
+        return np.histogram_bin_edges(np.empty(0, dtype_of(a)), bins, range)
+    low, high = FUNCTIONS[np.min](a), FUNCTIONS[np.max](a)
+    margin = st.where(ew.equal(low, high), 0.5, 0.0)
+    margin = as_dtype(margin, np.result_type(dtype_of(a), 0.0))
+    return linspace(low - margin, high + margin, bins + 1)
 
 
 @function(np.histogram_bin_edges)
@@ -178,13 +187,13 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 
 
 def _bins(x: Any, edges: Any) -> Any:
-    """Return the bin numbers of plain values; the last edge belongs to the last bin."""
-    found = np.searchsorted(edges, x, "right") - 1
-    return np.where(x == edges[-1], len(edges) - 2, found)
+    """Return the bin numbers of the elements of x; the last edge belongs to the last bin."""
+    found = lookups.searchsorted(edges, x, side="right") - 1
+    return st.where(ew.equal(x, edges[-1]), shape_of(edges)[0] - 2, found)
 
 
 def _widths(edges: Any) -> Any:
-    return index(edges, slice(1, None)) - index(edges, slice(-1))
+    return as_dtype(index(edges, slice(1, None)) - index(edges, slice(-1)), float)
 
 
 @function(np.histogram)
@@ -200,11 +209,8 @@ def histogram(
     if weights is not None and shape_of(weights) != shape_of(as_array(a)):
         raise ValueError("weights should have the same shape as a.")
     edges = _edges(x, bins, range, weights)
-    if weights is None:
-        sums: Any = np.histogram(concrete(x), concrete(bins), range)[0]
-    else:
-        positions = _bins(concrete(x), concrete(edges))
-        sums = _sums(positions, flat(weights), shape_of(edges)[0] - 1, dtype_of(weights))
+    flat_weights = np.ones(shape_of(x), np.intp) if weights is None else flat(weights)
+    sums = _sums(_bins(x, edges), flat_weights, shape_of(edges)[0] - 1, dtype_of(flat_weights))
     if density:
         sums = sums / _widths(edges) / st.reduce_sum(sums, axes=(0,))
     return sums, edges
@@ -231,14 +237,20 @@ def histogramdd(
     ranges = [None] * d if range is None else list(range)
     if len(ranges) != d:
         raise ValueError("range argument must have one entry per dimension")
-    edges = [_edges(c, b, r) for c, b, r in zip(columns, given, ranges, strict=True)]
+    edges = [
+        _edges(c if r is None else np.empty(0), b, r)  # a range is in double precision
+        for c, b, r in zip(columns, given, ranges, strict=True)
+    ]
     shape = tuple(shape_of(e)[0] - 1 for e in edges)
-    positions = [_bins(concrete(c), concrete(e)) for c, e in zip(columns, edges, strict=True)]
-    inside = np.all([(p >= 0) & (p < n) for p, n in zip(positions, shape, strict=True)], axis=0)
-    clipped = [np.where(inside, p, 0) for p in positions]
-    numbers = np.where(inside, np.ravel_multi_index(clipped, shape), -1)
-    weights = np.ones(len(numbers)) if weights is None else flat(as_array(weights))
-    sums = _sums(numbers, weights, int(np.prod(shape)), np.dtype(float))
+    number: Any = 0  # of the box, in C order; -1 outside
+    inside: Any = True
+    for c, e, n in zip(columns, edges, shape, strict=True):
+        k = _bins(c, e)
+        inside = st.where(ew.less(k, 0), False, st.where(ew.less(k, n), inside, False))
+        number = number * n + k
+    number = st.where(inside, number, -1)
+    weights = np.ones(shape_of(number)) if weights is None else flat(as_array(weights))
+    sums = _sums(number, weights, prod(shape), np.dtype(float))
     sums = st.reshape(sums, shape=shape)
     if density:
         total = st.reduce_sum(sums, axes=tuple(builtins.range(d)))

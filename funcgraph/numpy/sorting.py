@@ -1,7 +1,7 @@
 """Sorting, positions of elements, and order statistics.
 
 Sorted values are gathered: their derivative goes to the element each came from. May import
-`core`, `ops`, `numpy.creation`, `numpy.reductions`.
+`core`, `ops`, `numpy._register`, `numpy.creation`, `numpy.reductions`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
-from funcgraph.core.trace import unsupported
-from funcgraph.numpy._register import function, non_differentiable
+from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, shape_of
+from funcgraph.core.trace import KIND, NUMPY, unsupported
+from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.reductions import axes_of
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
-from funcgraph.ops.structural import (
-    cast,
-    expand_dims,
-    normalize_axes,
-    normalize_axis,
-    reshape,
-    stack,
-    transpose,
-    where,
-)
+from funcgraph.ops.indexing import index
+from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reshape, where
 
 __all__ = [
     "argmax", "argmin", "argpartition", "argsort", "lexsort", "median", "nanargmax", "nanargmin",
@@ -33,177 +26,293 @@ __all__ = [
     "sort_complex",
 ]  # fmt: skip
 
-argpartition = non_differentiable(np.argpartition)
-lexsort = non_differentiable(np.lexsort)
-nanargmax, nanargmin = non_differentiable(np.nanargmax), non_differentiable(np.nanargmin)
+# --- orders --------------------------------------------------------------------------------------
 
 
-def _flat(x: Any, axis: Any) -> tuple[Any, int]:
+def _flat(a: Any, axis: Any, order: Any = None) -> tuple[Any, int]:
+    """Return an array and a non-negative axis; the axis None flattens."""
+    x = as_array(a)
+    if order is not None:
+        raise ValueError("Cannot specify order when the array has no fields.")
     if axis is None:
-        return reshape(x, shape=(-1,)), 0
+        return (x, 0) if ndim_of(x) == 1 else (reshape(x, shape=(-1,)), 0)
     return x, normalize_axis(axis, ndim_of(x))
 
 
 @function(np.sort)
-def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    """Return the elements along an axis in ascending order."""
-    x, k = _flat(as_array(a), axis)
-    return red.take_along(x, red.argsort(x, axis=k), k)
+def sort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    """Return the elements along an axis in ascending order, equal ones as they stood."""
+    x, k = _flat(a, axis, order)
+    return red.permute_along(x, red.argsort(x, axis=k), axis=k)
 
 
 @function(np.argsort)
-def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *,
-            stable: Any = None) -> Any:  # fmt: skip
+def argsort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
     """Return the positions of the elements in ascending order (stable); no derivative."""
-    x, k = _flat(as_array(a), axis)
+    x, k = _flat(a, axis, order)
     return red.argsort(x, axis=k)
 
 
 @function(np.partition)
-def partition(a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None) -> Any:
+def partition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+) -> Any:
     """Return the elements along an axis so that those at `kth` are in their sorted places."""
-    x, k = _flat(as_array(a), axis)
-    return red.take_along(x, argpartition(x, kth, axis=k), k)
+    x, k = _flat(a, axis, order)
+    return red.permute_along(x, red.partition_order(x, kth=kth, axis=k), axis=k)
+
+
+@function(np.argpartition)
+def argpartition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+) -> Any:
+    """Return positions that bring the elements at `kth` into their sorted places; no derivative."""
+    x, k = _flat(a, axis, order)
+    return red.argpartition(x, kth=kth, axis=k)
+
+
+@function(np.lexsort)
+def lexsort(keys: Any, axis: int = -1) -> Any:
+    """Return the positions that sort by the last key, then the one before, ...; no derivative."""
+    keys = [as_array(k) for k in keys]
+    return red.lexsort(*keys, axis=normalize_axis(axis, ndim_of(keys[0])))
 
 
 @function(np.sort_complex)
 def sort_complex(a: Any) -> Any:
     """Return the elements as complex numbers, sorted by real part, then imaginary part."""
-    x = sort(a, -1)
-    return x if ew.is_complex(x) else cast(x, np.result_type(dtype_of(x), np.complex64))
+    x = as_array(a)
+    x = red.permute_along(x, red.argsort(x, axis=ndim_of(x) - 1), axis=ndim_of(x) - 1)
+    return x if ew.is_complex(x) else cast(x, np.complex128)
 
 
-def _position(primitive: Any) -> Any:
-    def body(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-        x = as_array(a)
-        flat, k = _flat(x, axis)
-        y = primitive(flat, axis=k)
-        if not keepdims:
-            return y
-        return y.reshape((1,) * ndim_of(x)) if axis is None else expand_dims(y, (k,))
-
-    body.__name__ = primitive.name
-    body.__doc__ = f"Return the position of the {primitive.name[3:]}imum along an axis; no derivative."
-    return body
+# --- positions of extremes -----------------------------------------------------------------------
 
 
-argmax = function(np.argmax)(_position(red.argmax))
-argmin = function(np.argmin)(_position(red.argmin))
+def _position(primitive: Any, a: Any, axis: Any, keepdims: Any) -> Any:
+    flat, k = _flat(a, axis)
+    y = primitive(flat, axis=k)
+    if not keepdims:
+        return y
+    return reshape(y, shape=(1,) * ndim_of(a)) if axis is None else expand_dims(y, (k,))
+
+
+@function(np.argmax)
+def argmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    """Return the position of the first maximum along an axis; no derivative."""
+    return _position(red.argmax, as_array(a), axis, keepdims)
+
+
+@function(np.argmin)
+def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    """Return the position of the first minimum along an axis; no derivative."""
+    return _position(red.argmin, as_array(a), axis, keepdims)
+
+
+@function(np.nanargmax)
+def nanargmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    """Return the position of the first maximum that is not nan; no derivative."""
+    return _position(red.nanargmax, as_array(a), axis, keepdims)
+
+
+@function(np.nanargmin)
+def nanargmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    """Return the position of the first minimum that is not nan; no derivative."""
+    return _position(red.nanargmin, as_array(a), axis, keepdims)
+
+
+NON_DIFFERENTIABLE.update(
+    [np.argmax, np.argmin, np.argpartition, np.argsort, np.lexsort, np.nanargmax, np.nanargmin]
+)
 
 # --- quantiles -----------------------------------------------------------------------------------
 
-# Positions n q + a + q (1 - a - b) - 1 in the sorted values (Hyndman and Fan 1996, table 1).
+# Hyndman and Fan, "Sample quantiles in statistical packages", 1996: the quantile q of n sorted
+# values stands at position n q + a + q (1 - a - b) - 1, counted from 0.
 _CONTINUOUS = {
-    "linear": (1.0, 1.0),
     "interpolated_inverted_cdf": (0.0, 1.0),
     "hazen": (0.5, 0.5),
     "weibull": (0.0, 0.0),
-    "median_unbiased": (1 / 3, 1 / 3),
-    "normal_unbiased": (3 / 8, 3 / 8),
+    "median_unbiased": (1 / 3.0, 1 / 3.0),
+    "normal_unbiased": (3 / 8.0, 3 / 8.0),
 }
-_ROUNDED = {"lower": ew.floor, "higher": ew.ceil, "nearest": ew.rint}
 
 
-def _last(x: Any, axes: tuple[int, ...]) -> Any:
-    """Move axes to the end and join them."""
-    rest = [k for k in range(ndim_of(x)) if k not in axes]
-    x = transpose(x, axes=(*rest, *axes))
-    return reshape(x, shape=(*shape_of(x)[: len(rest)], -1))
-
-
-def _place(q: Any, n: Any, method: str) -> Any:
-    """Return the real-valued position of the quantile q among n sorted values."""
-    if method in _ROUNDED:
-        return _ROUNDED[method](q * (n - 1))
-    if method == "midpoint":
-        place = q * (n - 1)
-        return 0.5 * (ew.floor(place) + ew.ceil(place))
-    if method not in _CONTINUOUS:
-        unsupported(np.quantile, f"with method={method!r} is not supported on traced arrays")
-    a, b = _CONTINUOUS[method]
-    place = n * q + (a + q * (1 - a - b)) - 1
-    return ew.minimum(ew.maximum(place, 0), n - 1)
-
-
-def _interpolated(x: Any, q: Any, n: Any, method: str) -> Any:
-    """Return the quantile q of sorted values, of which the first n count, along the last axis."""
-    place = _place(q, n, method)
+def _closest(q: Any, n: Any) -> Any:
+    """Return the position nearest to n q - 1; of two as near, the odd one."""
+    place = n * q - 1.5
     low = ew.floor(place)
-    weight = place - low
-    last = shape_of(x)[-1] - 1
-    i = np.clip(_integers(low), 0, last)
-    j = np.minimum(i + 1, np.maximum(_integers(n) - 1, 0))
-    if np.ndim(i) == 0:
-        first, second = x[..., int(i)], x[..., int(j)]
+    return where(ew.logical_and(ew.equal(place, low), ew.equal(low % 2, 1)), low, low + 1)
+
+
+_DISCRETE = {
+    "lower": lambda q, n: ew.floor((n - 1) * q),
+    "higher": lambda q, n: ew.ceil((n - 1) * q),
+    "nearest": lambda q, n: ew.rint((n - 1) * q),
+    "inverted_cdf": lambda q, n: ew.ceil(n * q - 1),
+    "closest_observation": _closest,
+}
+
+
+def _neighbours(q: Any, n: Any, method: str) -> tuple[Any, Any, Any]:
+    """Return two positions among n sorted values and the weight of the second one (None: 0).
+
+    Between the positions the weight is what carries the derivative by q; at a position, where the
+    neighbours coincide, that derivative is 0, as in JAX.
+    """
+    if method in _DISCRETE:
+        place = _DISCRETE[method](q, n)
+        return place, place, None
+    if method == "averaged_inverted_cdf":
+        place = n * q - 1
+        low = ew.floor(place)
+        return low, low + 1, where(ew.equal(place, low), 0.5, 1.0)
+    if method == "midpoint":
+        place = (n - 1) * q
+        return ew.floor(place), ew.ceil(place), 0.5
+    if method == "linear":
+        place = (n - 1) * q
+    elif method in _CONTINUOUS:
+        a, b = _CONTINUOUS[method]
+        place = n * q + (a + q * (1 - a - b)) - 1
     else:
-        axis = ndim_of(x) - 1
-        first = red.take_along(x, i[..., None], axis)[..., 0]
-        second = red.take_along(x, j[..., None], axis)[..., 0]
-    weight = cast(weight, dtype_of(x)) if is_inexact(dtype_of(x)) else weight
-    return first * (1 - weight) + second * weight
+        names = sorted([*_DISCRETE, *_CONTINUOUS, "averaged_inverted_cdf", "linear", "midpoint"])
+        raise ValueError(f"{method!r} is not a valid method. Use one of: {', '.join(names)}")
+    low = ew.floor(place)
+    return low, ew.ceil(place), place - low
 
 
-def _integers(x: Any) -> Any:
-    return np.asarray(x).astype(np.intp)
+def _positions(place: Any, n: Any) -> Any:
+    """Bring positions into [0, n), as integers."""
+    return cast(ew.maximum(ew.minimum(place, n - 1), 0), np.intp)
 
 
-def _quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weights: Any,
-              skip_nan: bool) -> Any:  # fmt: skip
+def _read(x: Any, positions: Any, n: Any) -> Any:
+    """Return x at positions (*q) of axis 0; with counts n, at positions (*q, *rest) of columns."""
+    if ndim_of(n) == 0:
+        return index(x, positions)
+    shape, rest = shape_of(positions), shape_of(n)
+    y = red.take_along(x, reshape(positions, shape=(-1, *rest)), 0)
+    return reshape(y, shape=shape)
+
+
+def _sorted(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
+    """Return a with the axes joined into the first one and sorted, nan last, and the axes."""
+    x = as_array(a)
+    if ew.is_complex(x):
+        raise TypeError("a must be an array of real numbers")
+    axes = axes_of(axis, ndim_of(x))
+    x = red.joined(x, axes) if axes else expand_dims(x, (0,))
+    return red.permute_along(x, red.argsort(x, axis=0), axis=0), axes
+
+
+def _numbers(x: Any, each: bool) -> Any:
+    """Return how many of the sorted values are not nan; `each` counts them, else all or nothing."""
+    if not each or not is_inexact(dtype_of(x)):
+        return shape_of(x)[0]
+    return red.count_nonzero(ew.equal(x, x), axes=(0,))
+
+
+def _spoiled(x: Any, n: Any, each: bool, y: Any) -> Any:
+    """Return y, with nan where there is a nan (or, counting each, nothing but nan) in x."""
+    if not is_inexact(dtype_of(x)):
+        return y
+    bad = ew.equal(n, 0) if each else ew.isnan(x[-1])
+    return where(bad, dtype_of(y).type(np.nan), y)
+
+
+def _kept(y: Any, axes: tuple[int, ...], leading: int, keepdims: Any) -> Any:
+    """Put the reduced axes back, with length 1, behind the leading ones."""
+    return expand_dims(y, tuple(sorted(k + leading for k in axes))) if keepdims else y
+
+
+def _quantile(
+    a: Any, q: Any, top: int, axis: Any, method: str, keepdims: Any, weights: Any, each: bool
+) -> Any:
+    """Return quantiles at the levels q / top."""
     if weights is not None:
         unsupported(np.quantile, "with weights= is not supported on traced arrays")
-    x, q = as_array(a), as_array(q)
-    axes = normalize_axes(axis, ndim_of(x))
-    x = _last(x, axes)
-    x = red.take_along(x, red.argsort(x, axis=ndim_of(x) - 1), ndim_of(x) - 1)
-    valid = red.count_nonzero(ew.equal(x, x), axes=(ndim_of(x) - 1,))
-    n = valid if skip_nan else shape_of(x)[-1]
-    results = []
-    for k in np.ndindex(shape_of(q)):
-        y = _interpolated(x, q[k] if k else q, n, method)
-        spoiled = ew.equal(valid, 0) if skip_nan else ew.less(valid, shape_of(x)[-1])
-        y = where(spoiled, dtype_of(y).type(np.nan), y)
-        results.append(expand_dims(y, axes) if keepdims else y)
-    if not shape_of(q):
-        return results[0]
-    return reshape(stack(*results, axis=0), shape=(*shape_of(q), *shape_of(results[0])))
+    x, axes = _sorted(a, axis)
+    n, rest = _numbers(x, each), ndim_of(x) - 1
+    weak, q = aval_of(q).weak is not None, _level(q, top)
+    shape = shape_of(q)
+    q = reshape(q, shape=shape + (1,) * rest) if ndim_of(n) and shape else q
+    low, high, weight = _neighbours(q, n, method)
+    y = _read(x, _positions(low, n), n)
+    if weight is not None:
+        if weak:  # a Python number takes the precision of the others
+            weight = cast(weight, np.result_type(dtype_of(x), np.float16))
+        if shape and not ndim_of(n) and ndim_of(weight):
+            weight = reshape(weight, shape=shape + (1,) * rest)
+        y = y + (_read(x, _positions(high, n), n) - y) * weight
+    return _kept(_spoiled(x, n, each, y), axes, len(shape), keepdims)
+
+
+def _level(q: Any, top: int) -> Any:
+    """Return q / top; it must lie in [0, 1], which only plain numbers are asked."""
+    q = as_array(q)
+    if KIND[type(q)] == NUMPY and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= top)):
+        kind = "Quantiles" if top == 1 else "Percentiles"
+        raise ValueError(f"{kind} must be in the range [0, {top}]")
+    return q / top
 
 
 @function(np.quantile)
-def quantile(a: Any, q: Any, axis: Any = None, overwrite_input: bool = False,
-             method: str = "linear", keepdims: bool = False, *, weights: Any = None) -> Any:  # fmt: skip
-    """Return the q-th quantiles over axes, 0 <= q <= 1; every continuous method of NumPy."""
-    return _quantile(a, q, axis, method, keepdims, weights, False)
+def quantile(a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+             method: str = "linear", keepdims: bool = False, *,
+             weights: Any = None) -> Any:  # fmt: skip
+    """Return the quantiles q in [0, 1] over axes, by any of NumPy's methods: (*q, *rest)."""
+    return _quantile(a, q, 1, axis, method, keepdims, weights, False)
 
 
 @function(np.percentile)
-def percentile(a: Any, q: Any, axis: Any = None, overwrite_input: bool = False,
-               method: str = "linear", keepdims: bool = False, *, weights: Any = None) -> Any:  # fmt: skip
-    """Return the q-th percentiles over axes, 0 <= q <= 100."""
-    return _quantile(a, as_array(q) / 100.0, axis, method, keepdims, weights, False)
+def percentile(a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+               method: str = "linear", keepdims: bool = False, *,
+               weights: Any = None) -> Any:  # fmt: skip
+    """Return the percentiles q in [0, 100] over axes, by any of NumPy's methods: (*q, *rest)."""
+    return _quantile(a, q, 100, axis, method, keepdims, weights, False)
 
 
 @function(np.nanquantile)
-def nanquantile(a: Any, q: Any, axis: Any = None, overwrite_input: bool = False,
-                method: str = "linear", keepdims: bool = False, *, weights: Any = None) -> Any:  # fmt: skip
-    """Return the q-th quantiles of the elements that are not nan."""
-    return _quantile(a, q, axis, method, keepdims, weights, True)
+def nanquantile(a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+                method: str = "linear", keepdims: bool = False, *,
+                weights: Any = None) -> Any:  # fmt: skip
+    """Return the quantiles over axes of the elements that are not nan."""
+    return _quantile(a, q, 1, axis, method, keepdims, weights, True)
 
 
 @function(np.nanpercentile)
-def nanpercentile(a: Any, q: Any, axis: Any = None, overwrite_input: bool = False,
-                  method: str = "linear", keepdims: bool = False, *, weights: Any = None) -> Any:  # fmt: skip
-    """Return the q-th percentiles of the elements that are not nan."""
-    return _quantile(a, as_array(q) / 100.0, axis, method, keepdims, weights, True)
+def nanpercentile(a: Any, q: Any, axis: Any = None, out: None = None,
+                  overwrite_input: bool = False, method: str = "linear", keepdims: bool = False,
+                  *, weights: Any = None) -> Any:  # fmt: skip
+    """Return the percentiles over axes of the elements that are not nan."""
+    return _quantile(a, q, 100, axis, method, keepdims, weights, True)
+
+
+def _median(a: Any, axis: Any, keepdims: Any, each: bool) -> Any:
+    x, axes = _sorted(a, axis)
+    n = _numbers(x, each)
+    low, high = (n - 1) // 2, n // 2
+    if type(n) is int:
+        y = x[high] if low == high else (x[low] + x[high]) * 0.5
+    else:
+        y = (_read(x, _positions(low, n), n) + _read(x, _positions(high, n), n)) * 0.5
+    return _kept(_spoiled(x, n, each, y), axes, 0, keepdims)
 
 
 @function(np.median)
-def median(a: Any, axis: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
-    """Return the median over axes; the mean of the two middle elements of an even number."""
-    return _quantile(a, 0.5, axis, "linear", keepdims, None, False)
+def median(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+           keepdims: bool = False) -> Any:  # fmt: skip
+    """Return the median over axes; of an even number, the mean of the two in the middle."""
+    return _median(a, axis, keepdims, False)
 
 
 @function(np.nanmedian)
-def nanmedian(a: Any, axis: Any = None, overwrite_input: bool = False,
+def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
               keepdims: bool = False) -> Any:  # fmt: skip
-    """Return the median of the elements that are not nan."""
-    return _quantile(a, 0.5, axis, "linear", keepdims, None, True)
+    """Return the median over axes of the elements that are not nan."""
+    return _median(a, axis, keepdims, True)

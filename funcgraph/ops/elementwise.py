@@ -47,13 +47,15 @@ def is_complex(x: Any) -> bool:
 
 
 def _pow_base(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if type(b) in (int, float) and b != 0:
-        return g * (b * power(a, b - 1))
-    zero = equal(b, 0)  # the derivative of x**0 is 0, also where x**-1 is infinite
-    return g * where(zero, 0, b * power(a, where(zero, 1, b - 1)))
+    if type(b) in (int, float):
+        return g * (b * power(a, b - 1)) if b else 0 * g
+    both = logical_and(equal(a, 0), equal(b, 0))  # the derivative of x**0 is 0, also at 0
+    return g * (b * power(a, where(both, 1, b - 1)))
 
 
 def _pow_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if type(a) in (int, float):
+        return g * (y * (math.log(a) if a > 0 else math.nan if a else 0.0))
     return g * (log(where(equal(a, 0), 1, a)) * y)
 
 
@@ -91,8 +93,9 @@ def _nonzero(x: Any) -> Any:
 
 
 def _logaddexp(g: Any, y: Any, a: Any, b: Any, base: float) -> Any:
-    grow = exp(base * (a - y))
-    return g * where(equal(a, b), 0.5, where(equal(a, y), 1, grow))  # right also at infinities
+    same = equal(a, y)  # b does not count, or a and b are infinite and y - a is nan
+    tie = logical_and(same, equal(a, b))
+    return g * where(tie, 0.5, exp(base * where(same, 0, a - y)))
 
 
 def _conj_if_complex(x: Any) -> Any:
@@ -189,7 +192,6 @@ round_to = Primitive("round", lambda x, decimals: np.round(x, decimals),
                      lambda jax, x, decimals: jax.numpy.round(x, decimals),
                      lambda x, decimals: Aval(x.shape, x.dtype), Zero())
 isfinite, isinf, isnan = unary(np.isfinite), unary(np.isinf), unary(np.isnan)
-isnat = unary(np.isnat)
 greater, greater_equal = binary(np.greater), binary(np.greater_equal)
 less, less_equal = binary(np.less), binary(np.less_equal)
 equal, not_equal = binary(np.equal), binary(np.not_equal)

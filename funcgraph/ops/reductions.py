@@ -1,25 +1,28 @@
 """Primitives that reduce or accumulate along axes, and positions of elements.
 
-`reduce_sum` is in `ops.structural`. Products are differentiated by halving, which is exact also
-where factors are zero. May import `core`, `ops`.
+`reduce_sum` is in `ops.structural`. Products are differentiated by halving and running products by
+a prefix scan, so they are exact also where factors are zero. May import `core`, `ops`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import General, Linear, Primitive, Zero
-from funcgraph.ops.elementwise import equal
+from funcgraph.ops.elementwise import equal, maximum, minimum
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import (
     cast,
     concatenate,
     expand_dims,
+    moved,
     reduce_sum,
     reshape,
+    stack,
     transpose,
     where,
 )
@@ -27,12 +30,19 @@ from funcgraph.ops.structural import (
 __all__ = [
     "argmax",
     "argmin",
+    "argpartition",
     "argsort",
     "count_nonzero",
     "cummax",
     "cummin",
     "cumprod",
     "cumsum",
+    "joined",
+    "lexsort",
+    "nanargmax",
+    "nanargmin",
+    "partition_order",
+    "permute_along",
     "reduce_all",
     "reduce_any",
     "reduce_max",
@@ -52,75 +62,75 @@ def _along(axis: int, part: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, part)
 
 
-def _join_axes(x: Any, axes: Axes) -> Any:
+def _front(ndim: int, axes: Axes) -> Axes:
+    """Return the order of axes in which the given ones come first."""
+    return (*axes, *(k for k in range(ndim) if k not in axes))
+
+
+def joined(x: Any, axes: Axes) -> Any:
     """Move the axes to the front and join them into one."""
-    rest = [k for k in range(ndim_of(x)) if k not in axes]
-    x = transpose(x, axes=(*axes, *rest))
-    return reshape(x, shape=(-1 if 0 not in shape_of(x) else 0, *shape_of(x)[len(axes) :]))
+    shape = shape_of(x)
+    count = 1
+    for k in axes:
+        count *= shape[k]
+    order = _front(len(shape), axes)
+    x = x if order == tuple(range(len(shape))) else transpose(x, axes=order)
+    return x if len(axes) == 1 else reshape(x, shape=(count, *_reduced(shape, axes)))
 
 
 # --- product -------------------------------------------------------------------------------------
 
 
 def _prod_jvp(t: Any, y: Any, x: Any, axes: Axes) -> Any:
-    value, tangent = _join_axes(x, axes), _join_axes(t[0], axes)
+    value, tangent = joined(x, axes), joined(t[0], axes)
     n = shape_of(value)[0]
     if n == 0:
         return None
     while n > 1:
         half = n // 2
-        a, b, c = slice(0, half), slice(half, 2 * half), slice(2 * half, n)
+        a, b, rest = slice(0, half), slice(half, 2 * half), slice(2 * half, n)
         products = value[a] * value[b]
         change = tangent[a] * value[b] + value[a] * tangent[b]
-        value = concatenate(products, value[c], axis=0) if n % 2 else products
-        tangent = concatenate(change, tangent[c], axis=0) if n % 2 else change
+        value = concatenate(products, value[rest], axis=0) if n % 2 else products
+        tangent = concatenate(change, tangent[rest], axis=0) if n % 2 else change
         n = half + n % 2
     return tangent[0]
+
+
+def _others_before(x: Any) -> Any:
+    """Return the products of all elements before each one, along axis 0."""
+    one = np.ones((1, *shape_of(x)[1:]), dtype_of(x))
+    return concatenate(one, cumprod(x[:-1], axis=0), axis=0)
+
+
+def _prod_vjp(g: Any, y: Any, x: Any, axes: Axes) -> Any:
+    value = joined(x, axes)
+    if shape_of(value)[0] == 0:
+        return (None,)
+    others = _others_before(value) * _others_before(value[::-1])[::-1]
+    shape, order = shape_of(x), _front(ndim_of(x), axes)
+    ct = reshape(g * others, shape=tuple(shape[k] for k in order))
+    return (transpose(ct, axes=tuple(int(k) for k in np.argsort(order))),)
 
 
 reduce_prod = Primitive(
     "reduce_prod",
     lambda x, axes: np.multiply.reduce(x, axis=axes),
     lambda jax, x, axes: jax.numpy.prod(x, axis=axes),
-    lambda x, axes: Aval(
-        _reduced(x.shape, axes), np.multiply.reduce(np.ones(1, x.dtype)).dtype
-    ),
-    General(_prod_jvp),
+    lambda x, axes: Aval(_reduced(x.shape, axes), np.multiply.reduce(np.ones(1, x.dtype)).dtype),
+    General(_prod_jvp, _prod_vjp),
 )
 
-
-def _cumprod_jvp(t: Any, y: Any, x: Any, axis: int) -> Any:
-    value, tangent, step = x, t[0], 1
-    while step < shape_of(x)[axis]:
-        head, tail, before = (
-            _along(axis, s) for s in (slice(0, step), slice(step, None), slice(0, -step))
-        )
-        change = tangent[tail] * value[before] + value[tail] * tangent[before]
-        tangent = concatenate(tangent[head], change, axis=axis)
-        value = concatenate(value[head], value[tail] * value[before], axis=axis)
-        step *= 2
-    return tangent
-
-
-def _aval_accumulate(ufunc: Any) -> Any:
-    def aval(x: Aval, axis: int) -> Aval:
-        return Aval(x.shape, ufunc.accumulate(np.ones(1, x.dtype)).dtype)
-
-    return aval
-
-
-cumprod = Primitive(
-    "cumprod",
-    lambda x, axis: np.multiply.accumulate(x, axis=axis),
-    lambda jax, x, axis: jax.numpy.cumprod(x, axis=axis),
-    _aval_accumulate(np.multiply),
-    General(_cumprod_jvp),
-)
+# --- accumulations -------------------------------------------------------------------------------
 
 
 def _reverse_cumsum(g: Any, x: Any, axis: int) -> Any:
     back = _along(axis, slice(None, None, -1))
     return cumsum(g[back], axis=axis)[back]
+
+
+def _aval_accumulate(ufunc: Any) -> Any:
+    return lambda x, axis: Aval(x.shape, ufunc.accumulate(np.ones(1, x.dtype)).dtype)
 
 
 cumsum = Primitive(
@@ -131,13 +141,87 @@ cumsum = Primitive(
     Linear(_reverse_cumsum),
 )
 
+
+def _interleave(even: Any, odd: Any) -> Any:
+    n = shape_of(odd)[0]
+    rest = shape_of(odd)[1:]
+    both = reshape(stack(even[:n], odd, axis=1), shape=(2 * n, *rest))
+    return both if shape_of(even)[0] == n else concatenate(both, even[n:], axis=0)
+
+
+def _scan(combine: Callable[..., Any], value: Any, tangent: Any) -> tuple[Any, Any]:
+    """Return all prefixes of an associative operation on (value, tangent), along axis 0.
+
+    Odd prefixes by recursion on pairs of neighbours, even ones from these: O(n) operations in
+    O(log n) calls (Blelloch 1990), in the order of jax.lax.associative_scan, so that ties share as
+    in JAX.
+    """
+    n = shape_of(value)[0]
+    if n < 2:
+        return value, tangent
+    pairs = combine(value[: n - 1 : 2], tangent[: n - 1 : 2], value[1::2], tangent[1::2])
+    odd = _scan(combine, *pairs)
+    before = [v[: (n - 1) // 2] for v in odd]
+    later = combine(*before, value[2::2], tangent[2::2])
+    even = [concatenate(x[:1], v, axis=0) for x, v in zip((value, tangent), later, strict=True)]
+    return _interleave(even[0], odd[0]), _interleave(even[1], odd[1])
+
+
+def _accumulate_jvp(combine: Callable[..., Any]) -> Callable[..., Any]:
+    def jvp(t: Any, y: Any, x: Any, axis: int) -> Any:
+        return moved(_scan(combine, moved(x, axis, 0), moved(t[0], axis, 0))[1], 0, axis)
+
+    return jvp
+
+
+def _product(a: Any, ta: Any, b: Any, tb: Any) -> tuple[Any, Any]:
+    return a * b, ta * b + a * tb
+
+
+def _larger(choose: Any) -> Callable[..., Any]:
+    def combine(a: Any, ta: Any, b: Any, tb: Any) -> tuple[Any, Any]:
+        y = choose(a, b)
+        number = dtype_of(y).type
+        first, second = where(equal(a, y), ta, number(0)), where(equal(b, y), tb, number(0))
+        return y, (first + second) * where(equal(a, b), number(0.5), number(1))
+
+    return combine
+
+
+cumprod = Primitive(
+    "cumprod",
+    lambda x, axis: np.multiply.accumulate(x, axis=axis),
+    lambda jax, x, axis: jax.numpy.cumprod(x, axis=axis),
+    _aval_accumulate(np.multiply),
+    General(_accumulate_jvp(_product)),
+)
+
+
+def _running(name: str, ufunc: Any, choose: Any) -> Primitive:
+    return Primitive(
+        name,
+        lambda x, axis: ufunc.accumulate(x, axis=axis),
+        lambda jax, x, axis: getattr(jax.lax, name)(x, axis=axis),
+        lambda x, axis: Aval(x.shape, x.dtype),
+        General(_accumulate_jvp(_larger(choose))),
+    )
+
+
+cummax = _running("cummax", np.maximum, maximum)
+cummin = _running("cummin", np.minimum, minimum)
+
 # --- extremes: ties share ------------------------------------------------------------------------
+
+
+def _spread(y: Any, x: Any, axes: Axes) -> Any:
+    """Return a reduced array in a shape that broadcasts with x."""
+    return y if len(axes) == ndim_of(x) else expand_dims(y, axes)
 
 
 def _ties(y: Any, x: Any, axes: Axes) -> tuple[Any, Any]:
     """Return where x has the extreme value, and how often."""
-    mask = equal(x, expand_dims(y, axes))
-    return mask, reduce_sum(cast(mask, dtype_of(y)), axes=axes)
+    mask = equal(x, _spread(y, x, axes))
+    return mask, cast(count_nonzero(mask, axes=axes), dtype_of(y))
 
 
 def _extreme_jvp(t: Any, y: Any, x: Any, axes: Axes) -> Any:
@@ -147,7 +231,7 @@ def _extreme_jvp(t: Any, y: Any, x: Any, axes: Axes) -> Any:
 
 def _extreme_vjp(g: Any, y: Any, x: Any, axes: Axes) -> Any:
     mask, count = _ties(y, x, axes)
-    return (where(mask, expand_dims(g / count, axes), dtype_of(y).type(0)),)
+    return (where(mask, _spread(g / count, x, axes), dtype_of(y).type(0)),)
 
 
 def _extreme(name: str, ufunc: Any, jax_name: str) -> Primitive:
@@ -163,6 +247,56 @@ def _extreme(name: str, ufunc: Any, jax_name: str) -> Primitive:
 reduce_max = _extreme("reduce_max", np.maximum, "max")
 reduce_min = _extreme("reduce_min", np.minimum, "min")
 
+# --- orders and gathers --------------------------------------------------------------------------
+
+
+def _order(name: str, numpy: Any, jax: Any) -> Primitive:
+    return Primitive(name, numpy, jax, lambda x, **_: Aval(x.shape, np.dtype(np.intp)), Zero())
+
+
+argsort = _order(
+    "argsort",
+    lambda x, axis: np.argsort(x, axis=axis, stable=True),
+    lambda jax, x, axis: jax.numpy.argsort(x, axis=axis, stable=True),
+)
+
+argpartition = _order(
+    "argpartition",
+    lambda x, kth, axis: np.argpartition(x, kth, axis=axis),
+    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis),
+)
+
+
+def _np_partition_order(x: Any, kth: Any, axis: int) -> Any:
+    rank = np.argsort(np.argsort(np.partition(x, kth, axis=axis), axis=axis), axis=axis)
+    return np.take_along_axis(np.argsort(x, axis=axis), rank, axis=axis)
+
+
+# Positions at which the elements of np.partition(x, kth) stood: np.argpartition may order the
+# elements left and right of kth differently.
+partition_order = _order(
+    "partition_order",
+    _np_partition_order,
+    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis),
+)
+
+lexsort = Primitive(
+    "lexsort",
+    lambda *keys, axis: np.lexsort(keys, axis=axis),
+    lambda jax, *keys, axis: jax.numpy.lexsort(keys, axis=axis),
+    lambda *keys, axis: Aval(keys[0].shape, np.dtype(np.intp)),
+    Zero(),
+)
+
+# The elements along an axis in another order: every position occurs once.
+permute_along = Primitive(
+    "permute_along",
+    lambda x, order, axis: np.take_along_axis(x, order, axis=axis),
+    lambda jax, x, order, axis: jax.numpy.take_along_axis(x, order, axis=axis),
+    lambda x, order, axis: Aval(x.shape, x.dtype),
+    Linear(lambda g, x, order, axis: permute_along(g, argsort(order, axis=axis), axis=axis)),
+)
+
 
 def take_along(x: Any, positions: Any, axis: int) -> Any:
     """Return x at positions along one axis; the other axes correspond, without broadcasting."""
@@ -173,49 +307,6 @@ def take_along(x: Any, positions: Any, axis: int) -> Any:
     grid[axis] = positions
     return index(x, tuple(grid))
 
-
-def _running(ufunc: Any, better: Any) -> Any:
-    def positions(x: Any, axis: int) -> Any:
-        """Return the position of the first element equal to the running extreme."""
-        run = ufunc.accumulate(x, axis=axis)
-        n = x.shape[axis]
-        count = np.arange(n).reshape((-1,) + (1,) * (x.ndim - axis - 1))
-        before = np.concatenate([x[_along(axis, slice(0, 1))], run[_along(axis, slice(0, -1))]], axis)
-        return np.maximum.accumulate(np.where(better(x, before), count, 0), axis=axis)
-
-    return positions
-
-
-def _accumulated(name: str, ufunc: Any, better: Any) -> Primitive:
-    position = Primitive(
-        f"{name}_position",
-        _running(ufunc, better),
-        lambda jax, x, axis: _jax_running(jax, name, x, axis),
-        lambda x, axis: Aval(x.shape, np.dtype(np.intp)),
-        Zero(),
-    )
-    return Primitive(
-        name,
-        lambda x, axis: ufunc.accumulate(x, axis=axis),
-        lambda jax, x, axis: getattr(jax.lax, name)(x, axis=axis),
-        lambda x, axis: Aval(x.shape, x.dtype),
-        General(lambda t, y, x, axis: take_along(t[0], position(x, axis=axis), axis)),
-    )
-
-
-def _jax_running(jax: Any, name: str, x: Any, axis: int) -> Any:
-    jnp = jax.numpy
-    run = getattr(jax.lax, name)(x, axis=axis)
-    before = jnp.concatenate(
-        [x[_along(axis, slice(0, 1))], run[_along(axis, slice(0, -1))]], axis
-    )
-    better = x > before if name == "cummax" else x < before
-    count = jnp.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - axis - 1))
-    return jax.lax.cummax(jnp.where(better, count, 0), axis=axis)
-
-
-cummax = _accumulated("cummax", np.maximum, np.greater)
-cummin = _accumulated("cummin", np.minimum, np.less)
 
 # --- positions and truth -------------------------------------------------------------------------
 
@@ -232,14 +323,7 @@ def _position(name: str) -> Primitive:
 
 
 argmax, argmin = _position("argmax"), _position("argmin")
-
-argsort = Primitive(
-    "argsort",
-    lambda x, axis: np.argsort(x, axis=axis, stable=True),
-    lambda jax, x, axis: jax.numpy.argsort(x, axis=axis, stable=True),
-    lambda x, axis: Aval(x.shape, np.dtype(np.intp)),
-    Zero(),
-)
+nanargmax, nanargmin = _position("nanargmax"), _position("nanargmin")
 
 
 def _truth(name: str, function: Any, jax_name: str, dtype: Any) -> Primitive:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import special as ss
 
-from funcgraph.core.aval import Aval, promote, shape_of
+from funcgraph.core.aval import Aval, promote
 from funcgraph.core.primitive import (
+    Binary,
     Elementwise,
     General,
     Primitive,
@@ -34,17 +35,24 @@ from funcgraph.ops.elementwise import (
     greater,
     is_complex,
     less,
-    less_equal,
     log,
-    log1p,
     logical_and,
-    nonzero_or_one,
     power,
     sin,
-    sqrt,
 )
 from funcgraph.ops.structural import where
 from funcgraph.scipy import _numerics
+
+__all__ = [
+    "airy", "beta", "betainc", "betaincinv", "betaln", "binom", "boxcox", "boxcox1p", "cbrt",
+    "cosm1", "dawsn", "digamma", "ellipe", "ellipk", "entr", "erf", "erfc", "erfcinv", "erfcx",
+    "erfi", "erfinv", "exp1", "exp2", "exp10", "expi", "expit", "expm1", "expn", "exprel",
+    "fresnel", "gamma", "gammainc", "gammaincc", "gammaincinv", "gammaln", "gammasgn", "huber",
+    "hyp1f1", "hyp2f1", "i0", "i0e", "i1", "i1e", "inv_boxcox", "inv_boxcox1p", "iv", "j0", "j1",
+    "jn", "jv", "k0", "k0e", "k1", "k1e", "kl_div", "kn", "kv", "log1p", "log_expit", "log_ndtr",
+    "loggamma", "logit", "ndtr", "ndtri", "owens_t", "poch", "pseudo_huber", "psi", "rel_entr",
+    "rgamma", "sici", "spence", "wofz", "xlog1py", "xlogy", "y0", "y1", "yn", "yv",
+]  # fmt: skip
 
 PI, SQRT2, SQRT_PI = math.pi, math.sqrt(2), math.sqrt(math.pi)
 TWO_OVER_SQRT_PI, SQRT_2PI = 2 / SQRT_PI, math.sqrt(2 * PI)
@@ -54,7 +62,7 @@ def _row(name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = 
     """Declare the primitive of scipy.special.<name>; without rules it is constant."""
     ufunc = ufunc or getattr(ss, name)
     derivative = Elementwise(*rules, keep=keep) if rules else Zero()
-    cls = Unary if ufunc.nin == 1 else Primitive
+    cls = {1: Unary, 2: Binary}.get(ufunc.nin, Primitive)
     jax = jax or f"jax.scipy.special.{name}"
     primitive = cls(name, ufunc, jax, ufunc_aval(ufunc), derivative)
     UFUNCS[ufunc] = primitive
@@ -94,13 +102,6 @@ def _many(name: str, slopes: Callable[..., Any]) -> Any:
     return primitive
 
 
-def _no_jax(name: str) -> Callable[..., Any]:
-    def missing(*_: Any) -> Any:
-        raise NotImplementedError(f"jax.scipy.special has no {name}")
-
-    return missing
-
-
 def _ufunc_behind(function: Callable[..., Any], *args: Any) -> Any:
     """Return the ufunc that a Python function of SciPy applies to its first argument."""
 
@@ -132,9 +133,11 @@ ndtr = _row("ndtr", lambda g, y, x: g * (exp(-0.5 * (x * x)) * (1 / SQRT_2PI)))
 ndtri = _row("ndtri", lambda g, y, x: g * (SQRT_2PI * exp(0.5 * (y * y))), keep="y")
 # The ratio of density and distribution, in the tail too.
 log_ndtr = _row("log_ndtr", lambda g, y, x: g * (SQRT2 / SQRT_PI / erfcx(x * (-1 / SQRT2))))
-owens_t = _row("owens_t",
-               lambda g, y, h, a: g * (exp(-0.5 * (h * h)) * erf(a * h * (1 / SQRT2)) * (-0.5 / SQRT_2PI)),
-               lambda g, y, h, a: g * (exp(-0.5 * (h * h) * (1 + a * a)) / (1 + a * a) * (0.5 / PI)))
+owens_t = _row(
+    "owens_t",
+    lambda g, y, h, a: g * (exp(-0.5 * (h * h)) * erf(a * h * (1 / SQRT2)) * (-0.5 / SQRT_2PI)),
+    lambda g, y, h, a: g * (exp(-0.5 * (h * h) * (1 + a * a)) / (1 + a * a) * (0.5 / PI)),
+)
 fresnel = _many("fresnel", lambda y, x: (sin(x * x * (PI / 2)), cos(x * x * (PI / 2))))
 
 # --- logistic functions and entropies ------------------------------------------------------------
@@ -146,7 +149,7 @@ entr = _row("entr", lambda g, y, x: -g * (log(x) + 1))
 # x log y does not depend on y where x is 0.
 xlogy = _row("xlogy", lambda g, y, a, b: g * log(b),
              lambda g, y, a, b: g * (a / where(equal(a, 0), 1, b)))
-xlog1py = _row("xlog1py", lambda g, y, a, b: g * log1p(b),
+xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b),
                lambda g, y, a, b: g * (a / where(equal(a, 0), 1, 1 + b)))
 # fmt: on
 
@@ -223,7 +226,8 @@ poch = _row("poch", lambda g, y, z, m: g * (y * (psi(z + m) - psi(z))),
 binom = _row("binom", lambda g, y, n, k: g * (y * (psi(n + 1) - psi(n - k + 1))),
              lambda g, y, n, k: g * (y * (psi(n - k + 1) - psi(k + 1))), keep="xy",
              jax="jax.scipy.special.comb")
-zeta = _row("zeta", lambda g, y, s, q: g * zeta_slope(s, q), lambda g, y, s, q: -g * (s * zeta(s + 1, q)),
+zeta = _row("zeta", lambda g, y, s, q: g * zeta_slope(s, q),
+            lambda g, y, s, q: -g * (s * zeta(s + 1, q)),
             ufunc=_ufunc_behind(ss.zeta, 1.0))
 riemann_zeta = _row("riemann_zeta", lambda g, y, s: g * zeta_slope(s, 1.0),
                     jax=lambda jax, s: jax.scipy.special.zeta(s, 1.0), ufunc=_ufunc_behind(ss.zeta))
@@ -232,11 +236,11 @@ gammainc = _row("gammainc", lambda g, y, a, x: g * gammainc_slope(a, x),
 gammaincc = _row("gammaincc", lambda g, y, a, x: -g * gammainc_slope(a, x),
                  lambda g, y, a, x: -g * _gamma_density(a, x))
 gammaincinv = _row("gammaincinv", _refuse("gammaincinv", "a"),
-                   lambda g, y, a, p: g / _gamma_density(a, y), keep="xy", jax=_no_jax("gammaincinv"))
+                   lambda g, y, a, p: g / _gamma_density(a, y), keep="xy")
 betainc = _row("betainc", _refuse("betainc", "a"), _refuse("betainc", "b"),
                lambda g, y, a, b, x: g * _beta_density(a, b, x))
 betaincinv = _row("betaincinv", _refuse("betaincinv", "a"), _refuse("betaincinv", "b"),
-                  lambda g, y, a, b, p: g / _beta_density(a, b, y), keep="xy", jax=_no_jax("betaincinv"))
+                  lambda g, y, a, b, p: g / _beta_density(a, b, y), keep="xy")
 # fmt: on
 
 
@@ -308,17 +312,27 @@ spence = _row("spence", lambda g, y, x: g * _spence_slope(x))
 boxcox = _row("boxcox", lambda g, y, x, p: g * power(x, p - 1),
               lambda g, y, x, p: g * _box_cox_slope(log(x), p))
 boxcox1p = _row("boxcox1p", lambda g, y, x, p: g * power(1 + x, p - 1),
-                lambda g, y, x, p: g * _box_cox_slope(log1p(x), p))
-inv_boxcox = _row("inv_boxcox", lambda g, x, y, p: g * power(x, 1 - p),
-                  lambda g, x, y, p: -g * (_box_cox_slope(log(x), p) * power(x, 1 - p)), keep="xy",
-                  jax=_no_jax("inv_boxcox"))
-inv_boxcox1p = _row("inv_boxcox1p", lambda g, x, y, p: g * power(1 + x, 1 - p),
-                    lambda g, x, y, p: -g * (_box_cox_slope(log1p(x), p) * power(1 + x, 1 - p)), keep="xy",
-                    jax=_no_jax("inv_boxcox1p"))
+                lambda g, y, x, p: g * _box_cox_slope(ew.log1p(x), p))
+# The rules of the inverse functions: x is the value, y and p are the arguments.
+inv_boxcox = _row(
+    "inv_boxcox",
+    lambda g, x, y, p: g * power(x, 1 - p),
+    lambda g, x, y, p: -g * (_box_cox_slope(log(x), p) * power(x, 1 - p)),
+    keep="xy",
+)
+inv_boxcox1p = _row(
+    "inv_boxcox1p",
+    lambda g, x, y, p: g * power(1 + x, 1 - p),
+    lambda g, x, y, p: -g * (_box_cox_slope(ew.log1p(x), p) * power(1 + x, 1 - p)),
+    keep="xy",
+)
 huber = _row("huber", lambda g, y, d, r: g * ew.maximum(absolute(r) - d, 0),
-             lambda g, y, d, r: g * ew.minimum(ew.maximum(r, -d), d), jax=_no_jax("huber"))
-pseudo_huber = _row("pseudo_huber", lambda g, y, d, r: g * ((d * d) / ew.hypot(d, r) * (2 + (r / d) ** 2) - 2 * d),
-                    lambda g, y, d, r: g * (d * r / ew.hypot(d, r)), jax=_no_jax("pseudo_huber"))
+             lambda g, y, d, r: g * ew.minimum(ew.maximum(r, -d), d))
+pseudo_huber = _row(
+    "pseudo_huber",
+    lambda g, y, d, r: g * (ew.hypot(d, r) + d * d / ew.hypot(d, r) - 2 * d),
+    lambda g, y, d, r: g * (d * r / ew.hypot(d, r)),
+)
 # fmt: on
 
 # --- hypergeometric functions --------------------------------------------------------------------
@@ -363,8 +377,10 @@ hyp2f1 = _row("hyp2f1", lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, whi
               lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, which=1),
               lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, which=2),
               lambda g, y, a, b, c, x: g * (a * b / c * hyp2f1(a + 1, b + 1, c + 1, x)))
-ellipk = _row("ellipk", lambda g, y, m: g * (PI / 8 * hyp2f1(1.5, 1.5, 2, m)), jax=_no_jax("ellipk"))
-ellipe = _row("ellipe", lambda g, y, m: g * (-PI / 8 * hyp2f1(0.5, 1.5, 2, m)), jax=_no_jax("ellipe"))
+ellipk = _row("ellipk", lambda g, y, m: g * (PI / 8 * hyp2f1(1.5, 1.5, 2, m)))
+ellipe = _row("ellipe", lambda g, y, m: g * (-PI / 8 * hyp2f1(0.5, 1.5, 2, m)))
+
+# fmt: on
 
 # --- Bessel functions ----------------------------------------------------------------------------
 # Of the functions scaled by exp(±x), only real arguments are differentiated by the rules.
@@ -376,23 +392,42 @@ def _over(y: Any, x: Any) -> Any:
     return where(zero, 0.5, y / where(zero, 1, x))
 
 
+def _bessel(name: str, order: str, before: float, after: float) -> Any:
+    """Declare a function whose derivative is a sum of those of neighbouring orders.
+
+    DLMF 10.6.1 and 10.29.1.
+    """
+
+    def slope(g: Any, y: Any, v: Any, z: Any) -> Any:
+        return g * (before * function(v - 1, z) + after * function(v + 1, z))
+
+    function = _row(name, _refuse(name, order), slope)
+    return function
+
+
+# fmt: off
 i0 = _row("i0", lambda g, y, x: g * i1(x))
 i1 = _row("i1", lambda g, y, x: g * (i0(x) - _over(y, x)), keep="xy")
 i0e = _row("i0e", lambda g, y, x: g * (i1e(x) - ew.sign(x) * y), keep="xy")
 i1e = _row("i1e", lambda g, y, x: g * (i0e(x) - ew.sign(x) * y - _over(y, x)), keep="xy")
-j0 = _row("j0", lambda g, y, x: -g * j1(x), jax=_no_jax("j0"))
-j1 = _row("j1", lambda g, y, x: g * (j0(x) - _over(y, x)), keep="xy", jax=_no_jax("j1"))
-y0 = _row("y0", lambda g, y, x: -g * y1(x), jax=_no_jax("y0"))
-y1 = _row("y1", lambda g, y, x: g * (y0(x) - y / x), keep="xy", jax=_no_jax("y1"))
-k0 = _row("k0", lambda g, y, x: -g * k1(x), jax=_no_jax("k0"))
-k1 = _row("k1", lambda g, y, x: -g * (k0(x) + y / x), keep="xy", jax=_no_jax("k1"))
-k0e = _row("k0e", lambda g, y, x: g * (y - k1e(x)), keep="xy", jax=_no_jax("k0e"))
-k1e = _row("k1e", lambda g, y, x: g * (y - k0e(x) - y / x), keep="xy", jax=_no_jax("k1e"))
-jv = _row("jv", _refuse("jv", "v"), lambda g, y, v, z: g * (0.5 * (jv(v - 1, z) - jv(v + 1, z))), jax=_no_jax("jv"))
-yv = _row("yv", _refuse("yv", "v"), lambda g, y, v, z: g * (0.5 * (yv(v - 1, z) - yv(v + 1, z))), jax=_no_jax("yv"))
-yn = _row("yn", _refuse("yn", "n"), lambda g, y, n, z: g * (0.5 * (yn(n - 1, z) - yn(n + 1, z))), jax=_no_jax("yn"))
-iv = _row("iv", _refuse("iv", "v"), lambda g, y, v, z: g * (0.5 * (iv(v - 1, z) + iv(v + 1, z))), jax=_no_jax("iv"))
-kv = _row("kv", _refuse("kv", "v"), lambda g, y, v, z: g * (-0.5 * (kv(v - 1, z) + kv(v + 1, z))), jax=_no_jax("kv"))
-kn = _row("kn", _refuse("kn", "n"), lambda g, y, n, z: g * (-0.5 * (kn(n - 1, z) + kn(n + 1, z))), jax=_no_jax("kn"))
+j0 = _row("j0", lambda g, y, x: -g * j1(x))
+j1 = _row("j1", lambda g, y, x: g * (j0(x) - _over(y, x)), keep="xy")
+y0 = _row("y0", lambda g, y, x: -g * y1(x))
+y1 = _row("y1", lambda g, y, x: g * (y0(x) - y / x), keep="xy")
+k0 = _row("k0", lambda g, y, x: -g * k1(x))
+k1 = _row("k1", lambda g, y, x: -g * (k0(x) + y / x), keep="xy")
+k0e = _row("k0e", lambda g, y, x: g * (y - k1e(x)), keep="xy")
+k1e = _row("k1e", lambda g, y, x: g * (y - k0e(x) - y / x), keep="xy")
+jv = _bessel("jv", "v", 0.5, -0.5)
+yv, yn = _bessel("yv", "v", 0.5, -0.5), _bessel("yn", "n", 0.5, -0.5)
+iv = _bessel("iv", "v", 0.5, 0.5)
+kv, kn = _bessel("kv", "v", -0.5, -0.5), _bessel("kn", "n", -0.5, -0.5)
 airy = _many("airy", lambda y, x: (y[1], x * y[0], y[3], x * y[2]))
+
+# --- elementary functions that NumPy has, or nearly ----------------------------------------------
+cosm1 = _row("cosm1", lambda g, y, x: -g * sin(x), jax=lambda jax, x: jax.numpy.cos(x) - 1)
+exp10 = _row("exp10", lambda g, y, x: g * (ew.LN10 * y), keep="y", jax=lambda jax, x: 10.0**x)
 # fmt: on
+cbrt, exp2, expm1, log1p = ew.cbrt, ew.exp2, ew.expm1, ew.log1p
+UFUNCS.update({ss.cbrt: cbrt, ss.exp2: exp2, ss.expm1: expm1, ss.log1p: log1p, ss.round: ew.rint})
+digamma, jn = psi, jv

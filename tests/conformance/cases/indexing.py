@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,18 @@ def read(x: Any, index: Any) -> Case:
     return Case(getitem, (x,), jax=False)
 
 
-def pure(name: str, jax: str | bool, *args: Any, diff: tuple[int, ...]) -> Case:
+def scaled(x: Any, by: float, p: int = 1) -> Any:
+    return by * x**p
+
+
+def pure(name: str, *args: Any, diff: tuple[int, ...]) -> Case:
     """Return a case of the form that returns a new array of a function NumPy has only in place."""
 
     def call(*args: Any) -> Any:
-        if not any(hasattr(a, "concrete") for a in args):
-            return getattr(fnp, name)(*args, inplace=False)
         return getattr(fnp, name)(*args, inplace=False)
 
     call.__name__ = name
-    return Case(call, args, diff=diff, jax=jax)
+    return Case(call, args, diff=diff, jax=False)
 
 
 READING = [
@@ -92,13 +93,16 @@ CHOOSING = [
     Case(np.piecewise, (V, [V < 0, V >= 0], [np.exp, np.sin]), diff=(0,), jax=False),
     Case(np.piecewise, (M, [M < 0], [np.square, lambda x: 3 * x]), diff=(0,), jax=False),
     Case(np.piecewise, (C, [MASK, ~MASK], [np.exp, 1.5]), diff=(0,), jax=False),
-    Case(np.piecewise, (V, V < 0, [lambda x, k, p=1: k * x**p, np.cos], 2.0), {"p": 3}, diff=(0,), jax=False),
+    Case(np.piecewise, (V, V < 0, [scaled, scaled], 2.0), {"p": 3}, diff=(0,), jax=False),
     Case(np.piecewise, (S, [S > 0, S < 0], [np.sqrt, np.exp]), diff=(0,), jax=False),
 ]
 
 BASIC = [
     *[read(M, i) for i in (0, -1, (1, 2), ..., (), None, slice(None, None, -1), slice(4, 0, -2))],
-    *[read(M, i) for i in ((..., 1), (None, 1, None), (slice(1), ..., None), (..., slice(-2, None)))],
+    *[
+        read(M, i)
+        for i in ((..., 1), (None, 1, None), (slice(1), ..., None), (..., slice(-2, None)))
+    ],
     *[read(A, i) for i in ((0, ..., 1), (slice(None), 1), (1, slice(None, None, 2), -1), slice(9))],
     *[read(M, i) for i in (np.int64(1), (np.uint8(2), -1), np.array(1), (np.intp(0), slice(2)))],
     *[read(M, i) for i in (slice(2, 2), slice(2, None, -1), (slice(0), slice(None)))],
@@ -109,10 +113,13 @@ BASIC = [
 ADVANCED = [
     *[read(M, i) for i in ([0, 2, 2], [[0], [1]], AT, (AT, 1), (slice(None), AT), [], ([], []))],
     *[read(M, i) for i in (([0, 1], [2, 2]), ([[0], [2]], [1, 3]), (slice(1, None), [0, 0]))],
-    *[read(A, i) for i in ((0, slice(None), [1, 1]), ([0, 1], slice(None), [1, 1]), ([1], ..., [0]))],
+    *[
+        read(A, i)
+        for i in ((0, slice(None), [1, 1]), ([0, 1], slice(None), [1, 1]), ([1], ..., [0]))
+    ],
     *[read(A, i) for i in ((None, [1, 0], 2), (slice(None), None, [0, 0]), (..., [0, 3], None))],
     *[read(A, i) for i in ((slice(None), [0, 1], [1, 1]), (slice(None, None, -1), [[0, 1]], 1))],
-    *[read(M, i) for i in (MASK, MASK[:, 0], (slice(None), MASK[0]), (MASK[:, 0], MASK[0][:4]))[:3]],
+    *[read(M, i) for i in (MASK, MASK[:, 0], (slice(None), MASK[0]))],
     *[read(M, i) for i in ((MASK[:, 0], [1, 1]), (MASK[:, 0], 1), (MASK[:, 0], slice(1, 3)))],
     *[read(M, i) for i in (True, False, np.True_, np.array(False), (True, 1), M > 0, ~(M < 9))],
     *[read(A, i) for i in (A[:, :, 0] > 0, (slice(None), MASK), (0, MASK), (..., MASK[0], None))],
@@ -121,19 +128,18 @@ ADVANCED = [
     *[read(V, i) for i in ([True, False, True, False, True], np.arange(5) % 2, range(0, 5, 2))],
 ]
 
-TARGET, VALUES = real(6), real(4)
 WRITING = [
-    pure("put", "jax.numpy.put", V, np.array([0, 3]), real(2), diff=(0, 2)),
-    pure("put", False, M, np.array([0, 3, -1]), S, diff=(0, 2)),
-    pure("put", False, M, np.array([13, -14]), S, "wrap", diff=(0, 2)),
-    pure("place", False, M, MASK, real(2), diff=(0, 2)),
-    pure("put_along_axis", False, M, ORDER[:, :2], real(3, 2), 1, diff=(0, 2)),
-    pure("put_along_axis", False, M, np.array([[0, 2, 1, 0]]), S, 0, diff=(0, 2)),
-    pure("put_along_axis", False, C, np.array([1, 7]), cplx(2), None, diff=(0, 2)),
-    pure("fill_diagonal", False, M, real(3), diff=(0, 1)),
-    pure("fill_diagonal", False, real(7, 3), S, True, diff=(0, 1)),
-    pure("fill_diagonal", False, real(7, 3), S, diff=(0, 1)),
-    pure("fill_diagonal", False, real(3, 3, 3), real(2), diff=(0, 1)),
+    pure("put", V, np.array([0, 3]), real(2), diff=(0, 2)),
+    pure("put", M, np.array([0, 3, -1]), S, diff=(0, 2)),
+    pure("put", M, np.array([13, -14]), S, "wrap", diff=(0, 2)),
+    pure("place", M, MASK, real(2), diff=(0, 2)),
+    pure("put_along_axis", M, ORDER[:, :2], real(3, 2), 1, diff=(0, 2)),
+    pure("put_along_axis", M, np.array([[0, 2, 1, 0]]), S, 0, diff=(0, 2)),
+    pure("put_along_axis", C, np.array([1, 7]), cplx(2), None, diff=(0, 2)),
+    pure("fill_diagonal", M, real(3), diff=(0, 1)),
+    pure("fill_diagonal", real(7, 3), S, True, diff=(0, 1)),
+    pure("fill_diagonal", real(7, 3), S, diff=(0, 1)),
+    pure("fill_diagonal", real(3, 3, 3), real(2), diff=(0, 1)),
 ]
 
 CASES = [*READING, *CHOOSING, *BASIC, *ADVANCED, *WRITING]
