@@ -8,7 +8,10 @@
 Plain `numpy` functions applied to tracers run the same code. May import `core`, `ops`.
 """
 
-from funcgraph.numpy import fft, linalg, methods
+import numpy as _numpy
+
+from funcgraph.numpy import fft, linalg
+from funcgraph.numpy import methods as _methods
 from funcgraph.numpy.calculus import *  # noqa: F403
 from funcgraph.numpy.constants import *  # noqa: F403
 from funcgraph.numpy.creation import *  # noqa: F403
@@ -28,4 +31,4 @@ from funcgraph.numpy.sorting import *  # noqa: F403
 
 globals().update(ufunc_namespace())
 
-__all__ = sorted(name for name in globals() if not name.startswith("_"))
+__all__ = sorted(name for name in globals() if name[0] != "_" and hasattr(_numpy, name))

@@ -293,8 +293,8 @@ def meshgrid(
         shape[axis] = int(np.prod(shape_of(x)))
         grids.append(st.reshape(x, shape=tuple(shape)))
     if not sparse and grids:
-        shape = np.broadcast_shapes(*map(shape_of, grids))
-        grids = [st.broadcast_to(g, shape) for g in grids]
+        full_shape = np.broadcast_shapes(*map(shape_of, grids))
+        grids = [st.broadcast_to(g, full_shape) for g in grids]
     return tuple(grids)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,15 @@ __all__ = [
 ]  # fmt: skip
 
 fftfreq, rfftfreq = np.fft.fftfreq, np.fft.rfftfreq
-_SWAP = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
+_SWAP = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 
 def _sized(x: Any, n: Any, axis: int) -> Any:
     """Cut an axis to length n, or pad it with zeros."""
     length = shape_of(x)[axis]
-    if n is None or n == length:
+    n = _points(length if n is None else n)
+    if n == length:
         return x
-    if n < 1:
-        raise ValueError(f"Invalid number of FFT data points ({n}) specified.")
     if n < length:
         return index(x, (slice(None),) * axis + (slice(0, n),))
     widths = [(0, 0)] * ndim_of(x)
@@ -37,11 +37,17 @@ def _sized(x: Any, n: Any, axis: int) -> Any:
     return pad_zeros(x, widths=tuple(widths))
 
 
+def _points(n: Any) -> int:
+    """Return the length of a transform."""
+    n = operator.index(n)
+    if n < 1:
+        raise ValueError(f"Invalid number of FFT data points ({n}) specified.")
+    return n
+
+
 def _norm(norm: Any) -> str:
     if norm not in (None, "backward", "ortho", "forward"):
-        raise ValueError(
-            f'Invalid norm value {norm}; should be "backward", "ortho" or "forward".'
-        )
+        raise ValueError(f'Invalid norm value {norm}; should be "backward", "ortho" or "forward".')
     return norm or "backward"
 
 
@@ -74,7 +80,7 @@ def irfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     """Return the n real values with the given non-negative frequencies."""
     x = as_array(a)
     k = normalize_axis(axis, ndim_of(x))
-    n = 2 * (shape_of(x)[k] - 1) if n is None else n
+    n = _points(2 * (shape_of(x)[k] - 1) if n is None else n)
     x = _sized(x, n // 2 + 1, k)
     return dft.irfft(x, n=n, axis=k, norm=_norm(norm))
 
@@ -82,27 +88,28 @@ def irfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
 @function(np.fft.hfft)
 def hfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     """Return the real transform of a signal with Hermitian symmetry."""
-    return irfft(ew.conjugate(as_array(a)), n, axis, _SWAP[norm])
+    return irfft(ew.conjugate(as_array(a)), n, axis, _SWAP[_norm(norm)])
 
 
 @function(np.fft.ihfft)
 def ihfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     """Return the inverse of hfft."""
-    return ew.conjugate(rfft(a, n, axis, _SWAP[norm]))
+    return ew.conjugate(rfft(a, n, axis, _SWAP[_norm(norm)]))
 
 
-# --- several axes ----------------------------------------------------------------------------------
+# --- several axes --------------------------------------------------------------------------------
 
 
 def _cook(x: Any, s: Any, axes: Any) -> tuple[list[Any], list[int]]:
-    """Return lengths and axes as numpy.fft reads them."""
+    """Return lengths (None: the transform's default) and axes as numpy.fft reads them."""
     if axes is None:
         axes = range(-ndim_of(x) if s is None else -len(s), 0)
     places = [normalize_axis(k, ndim_of(x)) for k in axes]
-    lengths = [None] * len(places) if s is None else [None if n == -1 else n for n in s]
-    if len(lengths) != len(places):
+    if s is None:
+        return [None] * len(places), places
+    if len(s) != len(places):
         raise ValueError("Shape and axes have different lengths.")
-    return lengths, places
+    return [shape_of(x)[k] if n == -1 else n for n, k in zip(s, places, strict=True)], places
 
 
 def _several(transform: Any, a: Any, s: Any, axes: Any, norm: Any) -> Any:
@@ -131,7 +138,7 @@ def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     x = as_array(a)
     lengths, places = _cook(x, s, axes)
     x = rfft(x, lengths[-1], places[-1], norm)
-    return _several(fft, x, [-1 if n is None else n for n in lengths[:-1]], places[:-1], norm)
+    return _several(fft, x, lengths[:-1], places[:-1], norm)
 
 
 @function(np.fft.irfftn)
@@ -139,7 +146,7 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """Return the inverse of rfftn."""
     x = as_array(a)
     lengths, places = _cook(x, s, axes)
-    x = _several(ifft, x, [-1 if n is None else n for n in lengths[:-1]], places[:-1], norm)
+    x = _several(ifft, x, lengths[:-1], places[:-1], norm)
     return irfft(x, lengths[-1], places[-1], norm)
 
 

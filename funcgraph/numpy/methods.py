@@ -170,7 +170,8 @@ def to_device(self: Any, device: str, /, *, stream: Any = None) -> Any:
 
 def array_namespace(self: Any, *, api_version: str | None = None) -> Any:
     """Return funcgraph.numpy, where the functions of the array API standard are."""
-    np.empty(0).__array_namespace__(api_version=api_version)  # refuses versions NumPy has not
+    plain: Any = np.empty(0)
+    plain.__array_namespace__(api_version=api_version)  # refuses versions NumPy has not
     return importlib.import_module("funcgraph.numpy")
 
 

@@ -1,4 +1,8 @@
-"""NumPy's poly functions, highest power first. May import `core`, `ops`, `numpy.*`."""
+"""NumPy's poly functions: coefficients stand highest power first.
+
+Some of NumPy's results are as long as the numbers in them make them (leading zeros are cut off):
+`polymul`, `polydiv` and `roots` look at values. May import `core`, `ops`, `numpy.*`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,18 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.numpy import linalg
 from funcgraph.numpy._register import concrete, function
 from funcgraph.numpy.calculus import convolve
-from funcgraph.numpy.creation import as_array, vander
-from funcgraph.numpy.products import matmul
+from funcgraph.numpy.creation import as_array, as_dtype, vander
+from funcgraph.numpy.products import matmul, outer
 from funcgraph.numpy.reductions import sum
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.structural import concatenate, expand_dims, pad_zeros, reshape, stack
+from funcgraph.ops.structural import (
+    cast,
+    concatenate,
+    expand_dims,
+    pad_zeros,
+    reshape,
+    stack,
+)
 
 __all__ = [
     "poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "polyval",
@@ -27,15 +38,23 @@ def _coefficients(p: Any) -> Any:
     return x if ndim_of(x) else expand_dims(x, (0,))
 
 
-def _padded(p: Any, n: int) -> Any:
-    missing = n - shape_of(p)[0]
-    return pad_zeros(p, widths=((missing, 0),)) if missing else p
+def _trimmed(p: Any) -> Any:
+    """Return p without leading zeros, but at least one coefficient."""
+    nonzero = np.flatnonzero(concrete(p))
+    first = int(nonzero[0]) if len(nonzero) else shape_of(p)[0] - 1
+    return p[first:] if first > 0 else p
+
+
+# --- arithmetic ----------------------------------------------------------------------------------
 
 
 def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
+    """Return both polynomials with as many coefficients."""
     a, b = _coefficients(a1), _coefficients(a2)
-    n = max(shape_of(a)[0], shape_of(b)[0])
-    return _padded(a, n), _padded(b, n)
+    missing = shape_of(a)[0] - shape_of(b)[0]
+    if missing > 0:
+        b = pad_zeros(b, widths=((missing, 0),))
+    return (pad_zeros(a, widths=((-missing, 0),)) if missing < 0 else a), b
 
 
 @function(np.polyadd)
@@ -54,24 +73,26 @@ def polysub(a1: Any, a2: Any) -> Any:
 
 @function(np.polymul)
 def polymul(a1: Any, a2: Any) -> Any:
-    """Return the product of two polynomials."""
-    return convolve(_coefficients(a1), _coefficients(a2))
+    """Return the product of two polynomials, whose leading zeros are cut off first."""
+    return convolve(_trimmed(_coefficients(a1)), _trimmed(_coefficients(a2)))
 
 
 @function(np.polydiv)
 def polydiv(u: Any, v: Any) -> Any:
-    """Return quotient and remainder of two polynomials."""
-    u, v = _coefficients(u) + 0.0, _coefficients(v) + 0.0
+    """Return quotient and remainder: u = q v + r; leading coefficients of r near 0 are cut off."""
+    u, v = _coefficients(u), _coefficients(v)
+    dtype = np.result_type(dtype_of(u), dtype_of(v), np.float16)
+    u, v = as_dtype(u, dtype), as_dtype(v, dtype)
     m, n = shape_of(u)[0] - 1, shape_of(v)[0] - 1
+    scale = 1.0 / v[0]
     quotient = []
-    for k in range(max(m - n + 1, 0)):
-        d = u[k] / v[0]
-        quotient.append(d)
-        u = u - pad_zeros(d * v, widths=((k, m - n - k),))
-    q = stack(*quotient, axis=0) if quotient else np.zeros(1, dtype_of(u))
-    plain = concrete(u)
+    for k in range(m - n + 1):
+        quotient.append(scale * u[k])
+        u = u - pad_zeros(quotient[-1] * v, widths=((k, m - n - k),))
+    q = stack(*quotient, axis=0) if quotient else np.zeros(1, dtype)
+    rest = concrete(u)
     first = 0
-    while first < m and np.allclose(plain[first], 0, rtol=1e-14):
+    while first < m and np.allclose(rest[first], 0, rtol=1e-14):
         first += 1
     return q, u[first:]
 
@@ -80,92 +101,144 @@ def polydiv(u: Any, v: Any) -> Any:
 def polyval(p: Any, x: Any) -> Any:
     """Return the value of a polynomial, by Horner's rule: ((p_0 x + p_1) x + ...)."""
     p, x = _coefficients(p), as_array(x)
-    y = x * 0
+    y = np.zeros(shape_of(x), dtype_of(x))[()]
     for k in range(shape_of(p)[0]):
         y = y * x + p[k]
     return y
 
 
+# --- derivatives and antiderivatives -------------------------------------------------------------
+
+
+def _powers(p: Any) -> Any:
+    """Return n, n-1, ..., 1, the exponents of p times x."""
+    return np.arange(shape_of(p)[0], 0, -1)
+
+
 @function(np.polyder)
 def polyder(p: Any, m: int = 1) -> Any:
     """Return the m-th derivative of a polynomial."""
+    if int(m) < 0:
+        raise ValueError("Order of derivative must be positive (see polyint)")
     p = _coefficients(p)
-    for _ in range(m):
-        n = shape_of(p)[0] - 1
-        p = p[:-1] * np.arange(n, 0, -1).astype(dtype_of(p))
+    for _ in range(int(m)):
+        p = p[:-1]
+        p = p * _powers(p)
     return p
 
 
 @function(np.polyint)
 def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """Return the m-th antiderivative of a polynomial, with integration constants k."""
-    p = _coefficients(p)
-    constants = np.zeros(m, dtype_of(p)) if k is None else _coefficients(k)
-    if k is not None and shape_of(constants)[0] == 1 and m > 1:
-        constants = constants * np.ones(m, dtype_of(p))
+    m = int(m)
+    if m < 0:
+        raise ValueError("Order of integral must be positive (see polyder)")
+    p, constants = _coefficients(p), _coefficients(np.zeros(max(m, 1)) if k is None else k)
+    if shape_of(constants)[0] == 1 and m > 1:
+        constants = constants * np.ones(m)
+    if shape_of(constants)[0] < m:
+        raise ValueError("k must be a scalar or a rank-1 array of length 1 or >m.")
     for j in range(m):
-        n = shape_of(p)[0]
-        head = p / np.arange(n, 0, -1).astype(dtype_of(p))
-        p = concatenate(head, reshape(constants[j], shape=(1,)), axis=0)
+        p = concatenate(p / _powers(p), constants[j : j + 1], axis=0)
     return p
+
+
+# --- fit -----------------------------------------------------------------------------------------
+
+
+def _check_fit(x: Any, y: Any, deg: int, w: Any) -> None:
+    if deg < 0:
+        raise ValueError("expected deg >= 0")
+    if ndim_of(x) != 1:
+        raise TypeError("expected 1D vector for x")
+    if shape_of(x)[0] == 0:
+        raise TypeError("expected non-empty vector for x")
+    if ndim_of(y) not in (1, 2):
+        raise TypeError("expected 1D or 2D array for y")
+    if shape_of(x)[0] != shape_of(y)[0]:
+        raise TypeError("expected x and y to have same length")
+    if w is not None and ndim_of(w) != 1:
+        raise TypeError("expected a 1-d array for weights")
+    if w is not None and shape_of(w)[0] != shape_of(y)[0]:
+        raise TypeError("expected w and y to have the same length")
 
 
 @function(np.polyfit)
 def polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: Any = None,
             cov: Any = False) -> Any:  # fmt: skip
-    """Return the coefficients of the least-squares polynomial of degree deg."""
+    """Return the coefficients c that minimise Σ_k w_k² |polyval(c, x_k) - y_k|²."""
+    deg = int(deg)
     x, y = as_array(x) + 0.0, as_array(y) + 0.0
+    w = None if w is None else as_array(w) + 0.0
+    _check_fit(x, y, deg, w)
     if rcond is None:
         rcond = shape_of(x)[0] * float(np.finfo(dtype_of(x)).eps)
     left, right = vander(x, deg + 1), y
     if w is not None:
-        w = as_array(w)
-        left = left * w[:, None]
-        right = right * (w[:, None] if ndim_of(right) == 2 else w)
+        left = left * expand_dims(w, (1,))
+        right = right * (expand_dims(w, (1,)) if ndim_of(right) == 2 else w)
     scale = ew.sqrt(sum(left * left, 0))
-    c, residuals, rank, s = linalg.lstsq(left / scale, right, rcond)
+    left = left / scale
+    c, residuals, rank, s = linalg.lstsq(left, right, rcond)
     c = (c.T / scale).T
     if full:
         return c, residuals, rank, s, rcond
     if not cov:
         return c
-    base = linalg.inv(matmul(left.T, left))
+    base = linalg.inv(matmul(left.T, left)) / outer(scale, scale)
+    free = shape_of(x)[0] - deg - 1
     if cov == "unscaled":
-        return c, base
-    factor = residuals / (shape_of(x)[0] - deg - 1)
-    return c, base * factor if ndim_of(y) == 1 else base[:, :, None] * factor
+        factor: Any = 1
+    elif free <= 0:
+        raise ValueError(
+            "the number of data points must exceed order to scale the covariance matrix"
+        )
+    else:
+        factor = residuals / free
+    return c, base * factor if ndim_of(y) == 1 else expand_dims(base, (2,)) * factor
+
+
+# --- roots ---------------------------------------------------------------------------------------
+
+
+def _are_conjugate(x: Any) -> bool:
+    """Return whether numbers come in conjugate pairs, so that their polynomial is real."""
+    zeros = concrete(x)
+    return bool(np.all(np.sort(zeros) == np.sort(zeros.conjugate())))
 
 
 @function(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
-    """Return the polynomial with the given roots, or the characteristic one of a matrix."""
-    x = as_array(seq_of_zeros)
-    if ndim_of(x) == 2:
+    """Return the monic polynomial with the given roots, or the characteristic one of a matrix."""
+    x = _coefficients(seq_of_zeros)
+    shape = shape_of(x)
+    if len(shape) == 2 and shape[0] == shape[1] != 0:
         x = linalg.eigvals(x)
-    x = x if ndim_of(x) else expand_dims(x, (0,))
-    p = np.ones(1, dtype_of(x))
+    elif len(shape) != 1:
+        raise ValueError("input must be 1d or non-empty square 2d array.")
+    number = dtype_of(x).type
+    p = np.ones(1, number)
     for k in range(shape_of(x)[0]):
-        p = convolve(p, stack(dtype_of(x).type(1), -x[k], axis=0))
-    if ew.is_complex(p):
-        zeros = concrete(x)
-        if np.array_equal(np.sort(zeros), np.sort(zeros.conjugate())):
-            return ew.real(p)
-    return p
+        p = convolve(p, stack(number(1), -x[k], axis=0))
+    return ew.real(p) if ew.is_complex(p) and _are_conjugate(x) else p
 
 
 @function(np.roots)
 def roots(p: Any) -> Any:
-    """Return the roots of a polynomial: eigenvalues of its companion matrix."""
+    """Return the roots of a polynomial: the eigenvalues of its companion matrix, and zeros."""
     p = _coefficients(p)
-    nonzero = np.nonzero(np.ravel(concrete(p)))[0]
+    if ndim_of(p) != 1:
+        raise ValueError("Input must be a rank-1 array.")
+    nonzero = np.flatnonzero(concrete(p))
     if not len(nonzero):
-        return np.zeros(0)
-    trailing = shape_of(p)[0] - nonzero[-1] - 1
+        return np.array([])
+    zeros = shape_of(p)[0] - int(nonzero[-1]) - 1
     p = p[int(nonzero[0]) : int(nonzero[-1]) + 1]
+    p = p if dtype_of(p).kind in "fc" else cast(p, np.float64)
     n = shape_of(p)[0]
     if n == 1:
-        return np.zeros(trailing, dtype_of(p))
-    first = reshape(-p[1:] / p[0], shape=(1, -1))
+        return np.zeros(zeros)
+    first = reshape(-p[1:] / p[0], shape=(1, n - 1))
     companion = concatenate(first, np.eye(n - 1, dtype=dtype_of(p))[:-1], axis=0)
     found = linalg.eigvals(companion)
-    return concatenate(found, np.zeros(trailing, dtype_of(found)), axis=0) if trailing else found
+    return concatenate(found, np.zeros(zeros, dtype_of(found)), axis=0) if zeros else found

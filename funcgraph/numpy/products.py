@@ -173,7 +173,13 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
     return linalg.matmul(expand_dims(a, (ndim_of(a) - 1,)), x2)[..., 0, :]
 
 
-UFUNCS[np.vecdot] = vecdot
-for _name, _body in (("matvec", matvec), ("vecmat", vecmat)):
-    if hasattr(np, _name):  # new in NumPy 2.2
-        UFUNCS[getattr(np, _name)] = _body
+def _ufunc(name: str, body: Any) -> Any:
+    """Make a body the meaning of a ufunc; NumPy 2.1 lacks some of them."""
+    ufunc = getattr(np, name, None)
+    if ufunc is None:
+        return body
+    UFUNCS[ufunc] = body
+    return function(ufunc, jax=f"jax.numpy.{name}")(body)
+
+
+vecdot, matvec, vecmat = _ufunc("vecdot", vecdot), _ufunc("matvec", matvec), _ufunc("vecmat", vecmat)

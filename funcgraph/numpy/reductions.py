@@ -214,7 +214,9 @@ def _weights_like(x: Any, weights: Any, axis: Any) -> Any:
         raise TypeError("Axis must be specified when shapes of a and weights differ.")
     axes = axes_of(axis, len(shape))
     if shape_of(w) != tuple(shape[k] for k in axes):
-        raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
+        raise ValueError(
+            "Shape of weights must be consistent with shape of a along specified axis."
+        )
     w = st.transpose(w, axes=tuple(int(k) for k in np.argsort(axes)))
     return st.reshape(w, shape=tuple(n if k in axes else 1 for k, n in enumerate(shape)))
 

@@ -72,14 +72,14 @@ def call(
     **kwargs: Any,
 ) -> Any:
     """Apply a ufunc with keywords; elements that `where` leaves out are zero."""
-    if kwargs:
+    if set(kwargs) - ({"axis"} if ufunc.signature else set()):
         unsupported(ufunc, f"does not take {sorted(kwargs)} with traced arguments")
     if dtype is not None:
         signature = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
     if signature is not None:
         dtypes = _loop_dtypes(ufunc, args, signature, casting)
         args = tuple(a if dtype_of(a) == d else cast(a, d) for a, d in zip(args, dtypes, strict=True))
-    outs = UFUNCS[ufunc](*args)
+    outs = UFUNCS[ufunc](*args, **kwargs)
     if where is True:
         return outs
     if ufunc.nout == 1:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special as ss
 
-from funcgraph.core.aval import Aval, promote
+from funcgraph.core.aval import Aval, aval_of, dtype_of, promote
 from funcgraph.core.primitive import (
     Binary,
     Elementwise,
@@ -40,7 +40,7 @@ from funcgraph.ops.elementwise import (
     power,
     sin,
 )
-from funcgraph.ops.structural import where
+from funcgraph.ops.structural import cast, where
 from funcgraph.scipy import _numerics
 
 __all__ = [
@@ -61,6 +61,10 @@ TWO_OVER_SQRT_PI, SQRT_2PI = 2 / SQRT_PI, math.sqrt(2 * PI)
 def _row(name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = None) -> Any:
     """Declare the primitive of scipy.special.<name>; without rules it is constant."""
     ufunc = ufunc or getattr(ss, name)
+    if len(rules) == 1:
+        # SciPy has no float16 and some functions make complex numbers of real ones: unlike with one
+        # rule alone, reverse mode then brings the cotangent to the dtype of the argument.
+        rules = (*rules, None)
     derivative = Elementwise(*rules, keep=keep) if rules else Zero()
     cls = {1: Unary, 2: Binary}.get(ufunc.nin, Primitive)
     jax = jax or f"jax.scipy.special.{name}"
@@ -74,8 +78,8 @@ def _refuse(name: str, argument: str) -> Callable[..., Any]:
 
     def rule(*_: Any, **__: Any) -> Any:
         raise NonDifferentiableError(
-            f"the derivative of scipy.special.{name} by {argument} is not known. Use a constant "
-            f"there, for example funcgraph.stop_gradient({argument})."
+            f"the derivative of {name} (scipy.special) by {argument} is not known: use a constant "
+            "there, for example funcgraph.stop_gradient(...)."
         )
 
     return rule
@@ -146,12 +150,14 @@ log_expit = _row("log_expit", lambda g, y, x: g * expit(-x),
                  jax=lambda jax, x: -jax.numpy.logaddexp(0, -x))
 logit = _row("logit", lambda g, y, x: g / (x * (1 - x)))
 entr = _row("entr", lambda g, y, x: -g * (log(x) + 1))
-# x log y does not depend on y where x is 0.
-xlogy = _row("xlogy", lambda g, y, a, b: g * log(b),
-             lambda g, y, a, b: g * (a / where(equal(a, 0), 1, b)))
-xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b),
-               lambda g, y, a, b: g * (a / where(equal(a, 0), 1, 1 + b)))
+xlogy = _row("xlogy", lambda g, y, a, b: g * log(b), lambda g, y, a, b: g * _quotient(a, b))
+xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b), lambda g, y, a, b: g * _quotient(a, 1 + b))
 # fmt: on
+
+
+def _quotient(a: Any, b: Any) -> Any:
+    """Return a/b, and 0 for 0/0: x log y does not depend on y where x is 0."""
+    return a / where(logical_and(equal(a, 0), equal(b, 0)), 1, b)
 
 
 def _both_positive(a: Any, b: Any) -> Any:
@@ -183,7 +189,7 @@ kl_div = _row(
 
 def _psi_slope(g: Any, y: Any, x: Any) -> Any:
     if is_complex(x):
-        _refuse("psi", "a complex x")()
+        _refuse("psi", "complex x")()
     return g * zeta(2, x)
 
 
@@ -194,6 +200,7 @@ def zeta_slope(s: Any, q: Any) -> Any:
     """
     bernoulli = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
     terms = 14
+    log = math.log if type(q) is float else ew.log
     total: Any = 0.0
     for k in range(terms):
         total = total - log(q + k) * power(q + k, -s)
@@ -244,11 +251,19 @@ betaincinv = _row("betaincinv", _refuse("betaincinv", "a"), _refuse("betaincinv"
 # fmt: on
 
 
+def _strong(*args: Any) -> list[Any]:
+    """Give Python scalars the dtype of the other arguments, which SciPy's ufuncs do not do."""
+    dtype = promote(*map(aval_of, args), Aval((), np.dtype(float), float))
+    return [dtype.type(v) if type(v) in (int, float) else v for v in args]
+
+
 def _gamma_density(a: Any, x: Any) -> Any:
+    a, x = _strong(a, x)
     return exp(xlogy(a - 1, x) - x - gammaln(a))
 
 
 def _beta_density(a: Any, b: Any, x: Any) -> Any:
+    a, b, x = _strong(a, b, x)
     return exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
 
 
@@ -272,7 +287,7 @@ gammainc_slope = Primitive(
     lambda jax, a, x: _jax_slope(jax, jax.scipy.special.gammainc, (a, x), 0),
     _aval_float,
     Elementwise(
-        _refuse("gammainc, twice", "a"),
+        _refuse("the derivative of gammainc by a", "a"),
         lambda g, y, a, x: g * (_gamma_density(a, x) * (log(x) - psi(a))),
         keep="x",
     ),
@@ -341,7 +356,7 @@ pseudo_huber = _row(
 def _hyper_slope_rule(k: int) -> Callable[..., Any]:
     def rule(g: Any, y: Any, *args: Any, which: int) -> Any:
         if k != len(args) - 1:
-            _refuse("hypergeometric functions, twice", "parameters")()
+            _refuse("the derivative of a hypergeometric function by a parameter", "a parameter")()
         *p, x = args
         n = len(p) - 1  # parameters of the numerator
         raised = [v + 1 for v in p]
@@ -377,10 +392,15 @@ hyp2f1 = _row("hyp2f1", lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, whi
               lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, which=1),
               lambda g, y, a, b, c, x: g * hyper_slope(a, b, c, x, which=2),
               lambda g, y, a, b, c, x: g * (a * b / c * hyp2f1(a + 1, b + 1, c + 1, x)))
-ellipk = _row("ellipk", lambda g, y, m: g * (PI / 8 * hyp2f1(1.5, 1.5, 2, m)))
-ellipe = _row("ellipe", lambda g, y, m: g * (-PI / 8 * hyp2f1(0.5, 1.5, 2, m)))
+ellipk = _row("ellipk", lambda g, y, m: g * (PI / 8 * _elliptic(1.5, m)))
+ellipe = _row("ellipe", lambda g, y, m: g * (-PI / 8 * _elliptic(0.5, m)))
 
 # fmt: on
+
+
+def _elliptic(a: float, m: Any) -> Any:
+    return cast(hyp2f1(a, 1.5, 2.0, m), dtype_of(m))
+
 
 # --- Bessel functions ----------------------------------------------------------------------------
 # Of the functions scaled by exp(±x), only real arguments are differentiated by the rules.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import special as ss
 
-from funcgraph.core.aval import Aval, dtype_of, promote
+from funcgraph.core.aval import Aval, dtype_of
 from funcgraph.core.primitive import Elementwise, Primitive
 from funcgraph.numpy import elementwise as fnp
 from funcgraph.numpy import reductions as red
@@ -167,13 +167,10 @@ def _refuse_exact(exact: bool) -> None:
 # --- spherical harmonics -------------------------------------------------------------------------
 
 
-def _sph_harm(*args: Any) -> Any:
-    return ss.sph_harm_y(*args)
-
-
 def _aval_sph_harm(n: Aval, m: Aval, theta: Aval, phi: Aval) -> Aval:
+    examples = [np.ones((), a.dtype) if a.weak is None else a.weak(1) for a in (n, m, theta, phi)]
     shape = np.broadcast_shapes(n.shape, m.shape, theta.shape, phi.shape)
-    return Aval(shape, np.result_type(promote(theta, phi), np.complex64))
+    return Aval(shape, ss.sph_harm_y(*examples).dtype)
 
 
 def _by_theta(g: Any, y: Any, n: Any, m: Any, theta: Any, phi: Any) -> Any:
@@ -193,7 +190,7 @@ def _at_order(n: Any, m: Any, step: int, theta: Any, phi: Any) -> Any:
 
 spherical_harmonic = Primitive(
     "sph_harm_y",
-    _sph_harm,
+    lambda *args: ss.sph_harm_y(*args),
     "jax.scipy.special.sph_harm_y",
     _aval_sph_harm,
     Elementwise(

@@ -78,3 +78,7 @@ SAMPLES = {
     "qr": [Sample((x,)) for x in (real(4, 3), real(3, 3), real(2, 4, 2), cplx(4, 3))],
     "svd": [Sample((x,), tol=1e-5) for x in (real(4, 3), real(3, 4), real(2, 3, 2), real(3, 3))],
 }
+
+# Primitives of the extra `scipy`.
+SAMPLES["expm"] = [Sample((real(3, 3),)), Sample((0.5 * real(2, 2, 2),)), Sample((cplx(2, 2),))]
+SAMPLES["lu"] = [Sample((M,)), Sample((Z,))]

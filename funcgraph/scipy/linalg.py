@@ -1,0 +1,303 @@
+"""The functions of scipy.linalg that have derivatives (extra `scipy`).
+
+On plain arrays SciPy's own run, on JAX arrays JAX's. May import `core`, `ops`, `numpy.*`, SciPy.
+
+Sources: N. Higham, "Functions of Matrices", 2008, eq. (3.16) (exponential: the derivative is a block
+of the exponential of a matrix of twice the size); S. Walter and L. Lehmann, "Algorithmic
+differentiation of linear algebra functions", 2010 (LU).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg as sla
+
+from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
+from funcgraph.core.primitive import General, Primitive
+from funcgraph.core.trace import unsupported
+from funcgraph.numpy import linalg as fla
+from funcgraph.numpy._register import function
+from funcgraph.numpy.creation import as_array
+from funcgraph.ops import decompositions as dec
+from funcgraph.ops.elementwise import conjugate, is_complex
+from funcgraph.ops.indexing import index
+from funcgraph.ops.linalg import matmul, matrix_transpose
+from funcgraph.ops.structural import cast, concatenate, expand_dims, reshape, where
+
+__all__ = [
+    "block_diag",
+    "cho_factor",
+    "cho_solve",
+    "cholesky",
+    "det",
+    "eigh",
+    "expm",
+    "inv",
+    "lu",
+    "pinv",
+    "qr",
+    "solve",
+    "solve_triangular",
+    "svd",
+    "svdvals",
+    "toeplitz",
+]
+
+
+def _triangle(x: Any, lower: bool, k: int = 0) -> Any:
+    shape = shape_of(x)[-2:]
+    keep = np.tri(*shape, k, dtype=bool) if lower else np.tri(*shape, k, dtype=bool).T
+    return where(keep, x, dtype_of(x).type(0))
+
+
+def _from_triangle(x: Any, lower: bool, hermitian: bool = True) -> Any:
+    """Return the symmetric matrix of which one triangle is given."""
+    rest = _triangle(x, lower, -1)
+    other = dec.adjoint(rest) if hermitian else matrix_transpose(rest)
+    return _triangle(x, lower) + other
+
+
+def _columns(b: Any, solve_: Any) -> Any:
+    """Solve for a vector or for the columns of a matrix."""
+    return solve_(expand_dims(b, (1,)))[..., 0] if ndim_of(b) == 1 else solve_(b)
+
+
+@function(sla.solve, jax="jax.scipy.linalg.solve")
+def solve(
+    a: Any,
+    b: Any,
+    lower: bool = False,
+    overwrite_a: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+    assume_a: str | None = None,
+    transposed: bool = False,
+) -> Any:
+    """Return x with a x = b; for symmetric and Hermitian matrices one triangle of a is read."""
+    a, b = as_array(a), as_array(b)
+    kind = assume_a or "general"
+    if kind in ("sym", "symmetric", "her", "hermitian", "pos", "positive definite"):
+        a = _from_triangle(a, lower, hermitian=not kind.startswith("sym"))
+    elif kind in ("lower triangular", "upper triangular"):
+        a = _triangle(a, kind.startswith("lower"))
+    a = matrix_transpose(a) if transposed else a
+    return _columns(b, lambda c: dec.solve(a, c))
+
+
+@function(sla.solve_triangular, jax="jax.scipy.linalg.solve_triangular")
+def solve_triangular(
+    a: Any,
+    b: Any,
+    trans: Any = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    """Return x with t x = b, tᵀ x = b or tᴴ x = b, where t is a triangle of a."""
+    a, b = as_array(a), as_array(b)
+    t = _triangle(a, lower, -1 if unit_diagonal else 0)
+    t = t + np.eye(shape_of(a)[-1], dtype=dtype_of(a)) if unit_diagonal else t
+    if trans in (1, "T"):
+        t = matrix_transpose(t)
+    elif trans in (2, "C"):
+        t = dec.adjoint(t)
+    return _columns(b, lambda c: dec.solve(t, c))
+
+
+@function(sla.cholesky, jax="jax.scipy.linalg.cholesky")
+def cholesky(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    """Return the Cholesky factor of the matrix of which one triangle is given (Murray 2016)."""
+    factor = dec.cholesky(_from_triangle(as_array(a), lower))
+    return factor if lower else dec.adjoint(factor)
+
+
+@function(sla.cho_factor, jax="jax.scipy.linalg.cho_factor")
+def cho_factor(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    """Return (factor, lower) for cho_solve; the other triangle is zero."""
+    return cholesky(a, lower), lower
+
+
+@function(sla.cho_solve, jax="jax.scipy.linalg.cho_solve")
+def cho_solve(
+    c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    """Return x with a x = b, where a is given by its Cholesky factor."""
+    factor, lower = c_and_lower
+    t = _triangle(as_array(factor), lower)
+    first, second = (t, dec.adjoint(t)) if lower else (dec.adjoint(t), t)
+    return _columns(as_array(b), lambda c: dec.solve(second, dec.solve(first, c)))
+
+
+# --- exponential ---------------------------------------------------------------------------------
+
+
+def _expm_change(a: Any, direction: Any) -> Any:
+    """Return the derivative of expm at a: the corner of expm([[a, direction], [0, a]])."""
+    n, last = shape_of(a)[-1], ndim_of(a) - 1
+    top = concatenate(a, direction, axis=last)
+    bottom = concatenate(np.zeros(shape_of(a), dtype_of(a)), a, axis=last)
+    whole = expm_values(concatenate(top, bottom, axis=last - 1))
+    return index(whole, (..., slice(0, n), slice(n, None)))
+
+
+expm_values = Primitive(
+    "expm",
+    sla.expm,
+    "jax.scipy.linalg.expm",
+    lambda a: Aval(a.shape, a.dtype),
+    General(
+        lambda t, y, a: _expm_change(a, t[0]),
+        lambda g, y, a: (_expm_change(matrix_transpose(a), g),),
+    ),
+)
+
+
+@function(sla.expm, jax="jax.scipy.linalg.expm")
+def expm(A: Any) -> Any:  # noqa: N803
+    """Return the matrix exponential: Σ Aᵏ / k!."""
+    return expm_values(as_array(A))
+
+
+# --- factorisations --------------------------------------------------------------------------------
+
+
+def _lu_jvp(t: Any, y: Any, a: Any) -> Any:
+    p, lower, upper = y
+    m = dec.solve(lower, matmul(matrix_transpose(p), t[0]))
+    m = matrix_transpose(dec.solve(matrix_transpose(upper), matrix_transpose(m)))
+    return None, matmul(lower, _triangle(m, True, -1)), matmul(_triangle(m, False), upper)
+
+
+def _aval_lu(a: Aval) -> tuple[Aval, Aval, Aval]:
+    same = Aval(a.shape, a.dtype)
+    return Aval(a.shape, np.zeros(0, a.dtype).real.dtype), same, same
+
+
+# Of square matrices.
+lu_factors = Primitive(
+    "lu",
+    lambda a: tuple(sla.lu(a)),
+    lambda jax, a: tuple(jax.scipy.linalg.lu(a)),
+    _aval_lu,
+    General(_lu_jvp),
+    many=True,
+)
+
+
+@function(sla.lu, jax="jax.scipy.linalg.lu")
+def lu(
+    a: Any,
+    permute_l: bool = False,
+    overwrite_a: bool = False,
+    check_finite: bool = True,
+    p_indices: bool = False,
+) -> Any:
+    """Return permutation, lower and upper factor of a square matrix: a = p l u."""
+    a = as_array(a)
+    if shape_of(a)[-1] != shape_of(a)[-2]:
+        unsupported(sla.lu, "of a matrix that is not square is not supported on traced arrays")
+    p, lower, upper = lu_factors(a)
+    if permute_l:
+        return matmul(p, lower), upper
+    return (np.argmax(p, axis=-1) if p_indices else p), lower, upper
+
+
+@function(sla.qr, jax="jax.scipy.linalg.qr")
+def qr(
+    a: Any,
+    overwrite_a: bool = False,
+    lwork: Any = None,
+    mode: str = "full",
+    pivoting: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    """Return the QR factorisation; modes economic and r, and full of square matrices."""
+    if pivoting or mode == "raw":
+        unsupported(sla.qr, "with pivoting or mode='raw' is not supported on traced arrays")
+    q, r = fla.qr(a, mode="complete" if mode == "full" else "reduced")
+    return (r,) if mode == "r" else (q, r)
+
+
+@function(sla.svd, jax="jax.scipy.linalg.svd")
+def svd(
+    a: Any,
+    full_matrices: bool = True,
+    compute_uv: bool = True,
+    overwrite_a: bool = False,
+    check_finite: bool = True,
+    lapack_driver: str = "gesdd",
+) -> Any:
+    """Return the singular value decomposition."""
+    out = fla.svd(a, full_matrices, compute_uv)
+    return tuple(out) if compute_uv else out
+
+
+@function(sla.svdvals, jax="jax.numpy.linalg.svdvals")
+def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    """Return the singular values."""
+    return fla.svdvals(as_array(a))
+
+
+@function(sla.eigh, jax="jax.scipy.linalg.eigh")
+def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, **rest: Any) -> Any:
+    """Return eigenvalues and eigenvectors of the matrix of which one triangle is given."""
+    chosen = {k for k, v in rest.items() if v is not None and k.startswith("subset")}
+    if b is not None or chosen:
+        unsupported(sla.eigh, "with b= or a subset is not supported on traced arrays")
+    w, v = dec.eigh(_from_triangle(as_array(a), lower))
+    return w if eigvals_only else (w, v)
+
+
+@function(sla.inv, jax="jax.scipy.linalg.inv")
+def inv(a: Any, overwrite_a: bool = False, check_finite: bool = True, **_: Any) -> Any:
+    """Return the inverse."""
+    return fla.inv(a)
+
+
+@function(sla.det, jax="jax.scipy.linalg.det")
+def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    """Return the determinant, in double precision as SciPy."""
+    x = as_array(a)
+    return fla.det(cast(x, np.result_type(dtype_of(x), np.float64)))
+
+
+@function(sla.pinv, jax="jax.numpy.linalg.pinv")
+def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> Any:
+    """Return the Moore-Penrose pseudo-inverse (Golub and Pereyra 1973)."""
+    x = as_array(a)
+    default = max(shape_of(x)[-2:]) * float(np.finfo(dtype_of(x)).eps)
+    return dec.pinv(x, rcond=default if rtol is None else rtol, hermitian=False)
+
+
+# --- special matrices ------------------------------------------------------------------------------
+
+
+@function(sla.toeplitz, jax="jax.scipy.linalg.toeplitz")
+def toeplitz(c: Any, r: Any = None) -> Any:
+    """Return the matrix with first column c and first row r: y[i, j] = c_{i-j} or r_{j-i}."""
+    c = reshape(as_array(c), shape=(-1,))
+    r = (conjugate(c) if is_complex(c) else c) if r is None else reshape(as_array(r), shape=(-1,))
+    values = concatenate(c[::-1], r[1:], axis=0)
+    n, m = shape_of(c)[0], shape_of(r)[0]
+    return index(values, n - 1 - np.arange(n)[:, None] + np.arange(m))
+
+
+@function(sla.block_diag, jax="jax.scipy.linalg.block_diag")
+def block_diag(*arrs: Any) -> Any:
+    """Return the matrix with the given blocks on its diagonal, zeros elsewhere."""
+    blocks = [as_array(a) for a in arrs]
+    blocks = [reshape(b, shape=(1,) * (2 - ndim_of(b)) + shape_of(b)) for b in blocks]
+    columns = [shape_of(b)[1] for b in blocks]
+    rows = []
+    for k, b in enumerate(blocks):
+        n = shape_of(b)[0]
+        before, after = np.zeros((n, sum(columns[:k]))), np.zeros((n, sum(columns[k + 1 :])))
+        rows.append(concatenate(before.astype(dtype_of(b)), b, after.astype(dtype_of(b)), axis=1))
+    return concatenate(*rows, axis=0)
