@@ -29,6 +29,6 @@ from funcgraph.numpy.reductions import *  # noqa: F403
 from funcgraph.numpy.sets import *  # noqa: F403
 from funcgraph.numpy.sorting import *  # noqa: F403
 
-globals().update(ufunc_namespace())
+globals().update({k: v for k, v in ufunc_namespace().items() if k not in globals()})
 
 __all__ = sorted(name for name in globals() if name[0] != "_" and hasattr(_numpy, name))

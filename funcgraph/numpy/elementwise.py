@@ -28,7 +28,7 @@ _UNSET: Any = np._NoValue  # type: ignore[attr-defined]
 
 def ufunc_namespace() -> dict[str, Any]:
     """Return NumPy's names of ufuncs (with aliases such as abs, acos) and what they stand for."""
-    names = {n: getattr(np, n) for n in dir(np) if isinstance(getattr(np, n), np.ufunc)}
+    names = {n: f for n, f in vars(np).items() if isinstance(f, np.ufunc)}
     return {name: UFUNCS[ufunc] for name, ufunc in names.items() if ufunc in UFUNCS}
 
 

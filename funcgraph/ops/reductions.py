@@ -263,7 +263,7 @@ argsort = _order(
 argpartition = _order(
     "argpartition",
     lambda x, kth, axis: np.argpartition(x, kth, axis=axis),
-    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis),
+    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis).astype(np.intp),
 )
 
 
@@ -277,7 +277,7 @@ def _np_partition_order(x: Any, kth: Any, axis: int) -> Any:
 partition_order = _order(
     "partition_order",
     _np_partition_order,
-    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis),
+    lambda jax, x, kth, axis: jax.numpy.argpartition(x, kth, axis=axis).astype(np.intp),
 )
 
 lexsort = Primitive(

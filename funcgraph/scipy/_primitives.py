@@ -90,7 +90,7 @@ def _many(name: str, slopes: Callable[..., Any]) -> Any:
     ufunc = getattr(ss, name)
 
     def jvp(t: Any, y: Any, x: Any) -> Any:
-        return tuple(s * t[0] for s in slopes(y, x))
+        return tuple(cast(s * t[0], dtype_of(v)) for s, v in zip(slopes(y, x), y, strict=True))
 
     def vjp(g: Any, y: Any, x: Any) -> Any:
         return (sum(s * ct for s, ct in zip(slopes(y, x), g, strict=True)),)
@@ -151,7 +151,8 @@ log_expit = _row("log_expit", lambda g, y, x: g * expit(-x),
 logit = _row("logit", lambda g, y, x: g / (x * (1 - x)))
 entr = _row("entr", lambda g, y, x: -g * (log(x) + 1))
 xlogy = _row("xlogy", lambda g, y, a, b: g * log(b), lambda g, y, a, b: g * _quotient(a, b))
-xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b), lambda g, y, a, b: g * _quotient(a, 1 + b))
+xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b),
+               lambda g, y, a, b: g * _quotient(a, 1 + b))
 # fmt: on
 
 
@@ -209,7 +210,7 @@ def zeta_slope(s: Any, q: Any) -> Any:
     total = total - last * (w * tail * (log_w + tail) + 0.5 * log_w)
     rising, slope = s, 1 / s  # s (s + 1) ..., and the derivative of its logarithm
     for j, b in enumerate(bernoulli):
-        scale = power(w, -2 * j - 1.0) * (b / math.factorial(2 * j + 2))
+        scale = w ** (-2 * j - 1.0) * (b / math.factorial(2 * j + 2))
         total = total + rising * last * scale * (slope - log_w)
         for m in (2 * j + 1, 2 * j + 2):
             rising, slope = rising * (s + m), slope + 1 / (s + m)
@@ -357,7 +358,7 @@ def _hyper_slope_rule(k: int) -> Callable[..., Any]:
     def rule(g: Any, y: Any, *args: Any, which: int) -> Any:
         if k != len(args) - 1:
             _refuse("the derivative of a hypergeometric function by a parameter", "a parameter")()
-        *p, x = args
+        *p, x = _strong(*args)
         n = len(p) - 1  # parameters of the numerator
         raised = [v + 1 for v in p]
         ratio = p[0] / p[1] if n == 1 else p[0] * p[1] / p[2]

@@ -1,99 +1,161 @@
-"""Cases of sums, products, extremes, moments, accumulations and order statistics."""
+"""Cases of sums, products, extremes, moments and running totals, and of their nan-skipping forms."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from tests.conformance.spec import Case
 
-RNG = np.random.default_rng(34)
+RNG = np.random.default_rng(41)
 
 
 def real(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
 
 
-M, A, V = real(3, 4), real(2, 3, 4), real(5)
-C = M + 1j * real(3, 4)
-MASK = np.array([[True, False, True, True], [False, True, True, False], [True, True, False, True]])
-HOLES = np.where(MASK, M, np.nan)
+def cplx(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
+
+
+M, C, V, A, S = real(3, 4), cplx(3, 4), real(4), real(2, 3, 4), np.array(0.7)
+W = np.abs(real(3, 4)) + 0.1
+MASK = np.array([[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 1]], dtype=bool)
+ROW = np.array([True, False, True, True])
+NAN = np.where(MASK, M, np.nan)
+CNAN = np.where(MASK, C, np.nan)
+TIES = np.array([[1.0, 3.0, 3.0], [3.0, 1.0, 1.0]])
 ZEROS = M * MASK
-WEIGHTS = np.abs(real(3, 4)) + 0.1
 
-AXES = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)}]
-REDUCE = [np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.amax, np.amin, np.ptp]
-NAN = [np.nansum, np.nanprod, np.nanmean, np.nanvar, np.nanstd, np.nanmax, np.nanmin]
+AXES: list[dict[str, Any]] = [
+    {},
+    {"axis": 0},
+    {"axis": -1},
+    {"axis": (0, 1)},
+    {"axis": (-1, 0), "keepdims": True},
+    {"axis": 1, "keepdims": True},
+    {"keepdims": True},
+    {"axis": ()},
+]
+KINK = {"tol": np.inf, "order": 1}
 
-REDUCTIONS = [
-    *[Case(f, (M,), kwargs) for f in REDUCE for kwargs in AXES],
-    *[Case(f, (HOLES,), kwargs) for f in NAN for kwargs in AXES],
-    *[Case(f, (A,), {"axis": (0, -1)}) for f in REDUCE],
-    *[Case(f, (C,), {"axis": 1}) for f in (np.sum, np.prod, np.mean, np.var, np.std)],
-    *[
-        Case(f, (M,), {"axis": 1, "where": MASK})
-        for f in (np.sum, np.prod, np.mean, np.std, np.var)
-    ],
-    *[Case(f, (M,), {"axis": 0, "initial": 0.5}) for f in (np.sum, np.prod, np.max, np.min)],
-    *[Case(f, (M,), {"where": MASK, "initial": 0.1}) for f in (np.max, np.min, np.sum)],
-    *[Case(f, (M,), {"axis": 0, "ddof": 1}) for f in (np.var, np.std, np.nanvar, np.nanstd)],
-    Case(np.var, (M,), {"axis": 1, "correction": 1}),
-    Case(np.std, (M,), {"axis": 1, "mean": np.full((3, 1), 0.3)}, jax=False),
+
+def over_axes(f: Any, x: np.ndarray, **more: Any) -> list[Case]:
+    return [Case(f, (x,), {**axes, **more}) for axes in AXES]
+
+
+SUMS = [
+    *over_axes(np.sum, M),
+    *over_axes(np.sum, M, where=MASK),
+    *over_axes(np.prod, M),
+    *over_axes(np.prod, M, where=MASK),
+    *[Case(f, (C,), {"axis": 1}) for f in (np.sum, np.prod)],
+    *[Case(f, (A,), {"axis": (0, 2)}) for f in (np.sum, np.prod)],
+    *[Case(f, (M,), {"axis": 0, "initial": 2.5}) for f in (np.sum, np.prod)],
+    *[Case(f, (M,), {"where": ROW, "axis": 1, "initial": 2.0}) for f in (np.sum, np.prod)],
+    *[Case(f, (M,), {"dtype": np.complex128}) for f in (np.sum, np.prod)],
+    *[Case(f, (M, None, np.float64)) for f in (np.sum, np.prod)],
+    *[Case(f, (np.zeros((0, 3)),), {"axis": 0}) for f in (np.sum, np.prod)],
+    *[Case(f, (S,)) for f in (np.sum, np.prod)],
+    *[Case(f, ([V, M[0], V],), {"axis": 0}, jax=False) for f in (np.sum, np.prod, np.mean)],
+    Case(np.prod, (ZEROS,), {"axis": 0}),
     Case(np.prod, (ZEROS,), {"axis": 1}),
-    Case(np.average, (M,)),
-    Case(np.average, (M,), {"axis": 1}),
-    Case(np.average, (M, 1, WEIGHTS), diff=(0, 2)),
-    Case(np.average, (M, 0, WEIGHTS[:, 0]), diff=(0, 2)),
-    Case(np.average, (M, None, WEIGHTS), {"returned": True}, diff=(0, 2)),
-    Case(np.average, (M, 0, WEIGHTS), {"keepdims": True}, diff=(0, 2)),
+    Case(np.prod, (ZEROS,)),
 ]
 
-ACCUMULATIONS = [
+EXTREMES = [
+    *[case for f in (np.max, np.min, np.ptp) for case in over_axes(f, M)],
     *[
-        Case(f, (x,), kwargs)
-        for f in (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod)
-        for x, kwargs in ((M, {}), (M, {"axis": 0}), (A, {"axis": 1}))
-    ],
-    Case(np.cumprod, (ZEROS,), {"axis": 1}),
-    Case(np.cumsum, (C,), {"axis": 1}),
-    Case(np.nancumsum, (HOLES,), {"axis": 1}),
-    Case(np.cumulative_sum, (V,)),
-    Case(np.cumulative_sum, (M,), {"axis": 1, "include_initial": True}),
-    Case(np.cumulative_prod, (V,)),
-    Case(np.cumulative_prod, (M,), {"axis": 0, "include_initial": True}),
-]
-
-ORDER = [
-    *[Case(f, (M,), kwargs) for f in (np.median, np.nanmedian) for kwargs in AXES],
-    Case(np.median, (V,)),
-    Case(np.nanmedian, (HOLES,), {"axis": 1}),
-    *[
-        Case(f, (M, q), {"axis": 1, "method": method}, diff=(0,))
-        for f, q in ((np.quantile, 0.3), (np.percentile, 70.0))
-        for method in ("linear", "lower", "higher", "midpoint", "nearest")
-    ],
-    *[
-        Case(np.quantile, (V, 0.3), {"method": method}, diff=(0,), jax=False)
-        for method in (
-            "hazen",
-            "weibull",
-            "median_unbiased",
-            "normal_unbiased",
-            "interpolated_inverted_cdf",
+        case
+        for f in (np.max, np.min, np.amax, np.amin)
+        for case in (
+            Case(f, (A,), {"axis": (0, 2)}),
+            Case(f, (M,), {"initial": 0.1, "axis": 0}),
+            Case(f, (M,), {"initial": -0.1, "where": MASK, "axis": 1}),
+            Case(f, (TIES,), {"axis": 0, "initial": 3.0}, **KINK),
+            Case(f, (TIES,), **KINK),
+            Case(f, (TIES,), {"axis": 1}, **KINK),
+            Case(f, (np.zeros((0, 2)),), {"axis": 0, "initial": 1.0, "keepdims": True}),
+            Case(f, (S,)),
         )
-    ],  # fmt: skip
-    Case(np.quantile, (M, np.array([0.1, 0.7])), {"axis": 0}, diff=(0,)),
-    Case(np.quantile, (M, np.array([0.12, 0.71])), {"axis": 0, "keepdims": True}),
-    Case(np.nanquantile, (HOLES, 0.4), {"axis": 1}, diff=(0,)),
-    Case(np.nanpercentile, (HOLES, 40.0), {"axis": (0, 1)}, diff=(0,)),
+    ],
+    Case(np.max, (C,), jax=False),
+    Case(np.min, (C, 0), jax=False),
+    Case(np.ptp, (TIES,), {"axis": 1}, **KINK),
 ]
 
-SORTING = [
-    *[Case(np.sort, (M,), {"axis": k}) for k in (-1, 0)],
-    Case(np.sort, (M,), {"axis": None}),
-    Case(np.sort, (C,), {"axis": 1}),
-    Case(np.partition, (V, 2), jax=False),
-    Case(np.sort_complex, (C[0],)),
-    Case(np.sort_complex, (V,), jax=False),
+MOMENTS = [
+    *[case for f in (np.mean, np.var, np.std) for case in over_axes(f, M)[:-1]],
+    *[case for f in (np.mean, np.var, np.std) for case in over_axes(f, M, where=MASK)[:-1]],
+    *[Case(f, (C,), {"axis": 0}) for f in (np.mean, np.var, np.std)],
+    *[Case(f, (A,), {"axis": (0, 2)}) for f in (np.mean, np.var, np.std)],
+    *[Case(f, (M,), {"dtype": np.float64}) for f in (np.mean, np.var, np.std)],
+    Case(np.mean, (M,), {"dtype": np.complex128}),
+    Case(np.mean, (S,)),
+    *[Case(f, (M,), {"ddof": 1}) for f in (np.var, np.std)],
+    *[Case(f, (C, 1), {"ddof": 1, "keepdims": True}) for f in (np.var, np.std)],
+    *[Case(f, (M,), {"axis": 0, "correction": 1}) for f in (np.var, np.std)],
+    *[Case(f, (M,), {"axis": 1, "where": MASK, "ddof": 1}) for f in (np.var, np.std)],
+    *[
+        Case(f, (M,), {"axis": 1, "mean": real(3, 1)}, jax="jax.numpy." + f.__name__)
+        for f in (np.var, np.std)
+    ],
+    Case(np.average, (M,)),
+    Case(np.average, (M, 0)),
+    Case(np.average, (M, (0, 1)), {"keepdims": True}),
+    Case(np.average, (M, None, W)),
+    Case(np.average, (M, 1, W)),
+    Case(np.average, (M, 0, W[:, 0])),
+    Case(np.average, (M, 1, W[0]), {"keepdims": True}),
+    Case(np.average, (C, -1, W[0])),
+    Case(np.average, (A, (2, 0), np.abs(real(4, 2)) + 0.1), jax=False),
+    Case(np.average, (M, 1, W[0], True)),
+    Case(np.average, (M, 0, None, True)),
+    Case(np.average, (np.arange(4), 0, W[0]), diff=(2,)),
 ]
 
-CASES = [*REDUCTIONS, *ACCUMULATIONS, *ORDER, *SORTING]
+RUNNING = [
+    *[
+        Case(f, (x,), {"axis": axis})
+        for f in (np.cumsum, np.cumprod)
+        for x in (M, C)
+        for axis in (None, 0, -1)
+    ],
+    *[Case(np.cumprod, (ZEROS,), {"axis": axis}) for axis in (None, 0, 1)],
+    *[Case(f, (M, 1, np.complex128)) for f in (np.cumsum, np.cumprod)],
+    *[
+        Case(f, (x,), options)
+        for f in (np.cumulative_sum, np.cumulative_prod)
+        for x, options in (
+            (V, {}),
+            (V, {"include_initial": True}),
+            (M, {"axis": 0, "include_initial": True}),
+            (C, {"axis": -1}),
+            (V, {"dtype": np.complex128}),
+        )
+    ],
+]
+
+SKIPPING = [
+    *[
+        case
+        for f in (np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanvar, np.nanstd)
+        for case in over_axes(f, NAN)[:-1]
+    ],
+    *[Case(f, (M,), {"axis": 0}) for f in (np.nansum, np.nanprod, np.nanmean, np.nanvar)],
+    *[Case(f, (CNAN,), {"axis": 0}) for f in (np.nansum, np.nanprod, np.nanmean, np.nanvar)],
+    *[Case(f, (NAN,), {"axis": 1, "where": ROW}) for f in (np.nansum, np.nanprod, np.nanmean)],
+    *[Case(f, (NAN,), {"initial": 1.5, "axis": 0}) for f in (np.nansum, np.nanprod)],
+    *[Case(f, (NAN,), {"initial": 0.1, "axis": 0}) for f in (np.nanmax, np.nanmin)],
+    *[
+        Case(f, (NAN,), {"initial": 0.1, "where": ROW, "axis": 1})
+        for f in (np.nanmax, np.nanmin)
+    ],
+    *[Case(f, (NAN,), {"ddof": 1, "axis": 0}) for f in (np.nanvar, np.nanstd)],
+    *[Case(f, (NAN,), {"correction": 1, "axis": 1}, jax=False) for f in (np.nanvar, np.nanstd)],
+    *[Case(f, (NAN,), {"where": ROW, "axis": 1}) for f in (np.nanvar, np.nanstd)],
+    *[Case(f, (NAN,), {"axis": k}) for f in (np.nancumsum, np.nancumprod) for k in (None, 0, 1)],
+]
+
+CASES = [*SUMS, *EXTREMES, *MOMENTS, *RUNNING, *SKIPPING]
