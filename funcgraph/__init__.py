@@ -1,14 +1,14 @@
 """funcgraph: composable derivatives of pure functions over plain NumPy.
 
-    >>> import numpy as np
-    >>> import funcgraph as fg
-    >>> fg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, 1.0]))
-    array([0.        , 0.90929743])
+>>> import numpy as np
+>>> import funcgraph as fg
+>>> fg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, 1.0]))
+array([0.        , 0.90929743])
 """
 
 from funcgraph import errors, numpy, tree
 from funcgraph.numpy._register import concrete
-from funcgraph.ops import operators as _operators
+from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient

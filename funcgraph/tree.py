@@ -408,9 +408,7 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
     """
     leaves = list(leaves)
     if len(leaves) != treedef.num_leaves:
-        raise TreeError(
-            f"{treedef} has {treedef.num_leaves} leaves, but {len(leaves)} were given."
-        )
+        raise TreeError(f"{treedef} has {treedef.num_leaves} leaves, but {len(leaves)} were given.")
     return _unflatten(treedef.spec, iter(leaves))
 
 

@@ -152,9 +152,8 @@ class Primitive:
         self.many = many
         self.zero = isinstance(derivative, Zero)
         # What the reverse mode's inner loop reads, bound here once.
-        elementwise = isinstance(derivative, Elementwise)
-        self.rules = derivative.rules if elementwise else None
-        self.keep = derivative.keep if elementwise else "xy"
+        self.rules = derivative.rules if isinstance(derivative, Elementwise) else None
+        self.keep = derivative.keep if isinstance(derivative, Elementwise) else "xy"
         self.add_into = derivative.add_into if isinstance(derivative, Linear) else None
         REGISTRY[name] = self
 
@@ -176,6 +175,7 @@ class Primitive:
         return self.aval(*map(aval_of, args), **attrs)
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
+        """Apply the operation to arrays of any kind; the innermost transformation handles it."""
         top = None
         jax = False
         for a in args:
@@ -195,7 +195,8 @@ class Unary(Primitive):
 
     __slots__ = ()
 
-    def __call__(self, x: Any) -> Any:  # type: ignore[override]
+    def __call__(self, x: Any) -> Any:
+        """Apply the operation to an array of any kind."""
         kind = KIND[type(x)]
         if kind == 0:
             return self.numpy(x)
@@ -209,7 +210,8 @@ class Binary(Primitive):
 
     __slots__ = ()
 
-    def __call__(self, x: Any, y: Any) -> Any:  # type: ignore[override]
+    def __call__(self, x: Any, y: Any) -> Any:
+        """Apply the operation to two arrays of any kind."""
         kx, ky = KIND[type(x)], KIND[type(y)]
         if kx == TRACER:
             if ky == TRACER and y._trace.level > x._trace.level:

@@ -45,7 +45,7 @@ KIND = _Kinds()
 
 # What plain `np.f(tracer)` means: filled by funcgraph.ops and funcgraph.numpy.
 UFUNCS: dict[Any, Callable[..., Any]] = {}
-UFUNC_METHODS: dict[tuple[str, Any], Callable[..., Any]] = {}
+UFUNC_METHODS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 _levels = itertools.count(1)

@@ -10,8 +10,8 @@ Plain `numpy` functions applied to tracers run the same code. May import `core`,
 
 import numpy as _numpy
 
-from funcgraph.numpy import fft, linalg
-from funcgraph.numpy import methods as _methods
+from funcgraph.numpy import fft, linalg  # noqa: F401
+from funcgraph.numpy import methods as _methods  # noqa: F401  (installs them)
 from funcgraph.numpy.calculus import *  # noqa: F403
 from funcgraph.numpy.constants import *  # noqa: F403
 from funcgraph.numpy.creation import *  # noqa: F403

@@ -50,6 +50,8 @@ def function(numpy_function: Callable[..., Any], jax: str | None = None) -> Any:
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         def traced(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+            if len(args) > 2:
+                args, out = _without_out(numpy_function, body, args, out)
             if out is not None:
                 raise InPlaceWriteError(
                     f"out= of {numpy_function.__name__} cannot be used with traced arrays: "
@@ -73,6 +75,29 @@ def function(numpy_function: Callable[..., Any], jax: str | None = None) -> Any:
         return public
 
     return register
+
+
+@functools.cache
+def _position_of_out(f: Callable[..., Any]) -> int | None:
+    """Return where `out` stands among the positional parameters of a function."""
+    import inspect  # slow to import, seldom needed
+
+    try:
+        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind <= 1]
+    except ValueError:  # a function in C without a signature
+        return None
+    return names.index("out") if "out" in names else None
+
+
+def _without_out(
+    numpy_function: Any, body: Any, args: tuple[Any, ...], out: Any
+) -> tuple[tuple[Any, ...], Any]:
+    """Take `out`, passed by position, from args; bodies that have the parameter see None."""
+    k = _position_of_out(numpy_function)
+    if k is None or len(args) <= k:
+        return args, out
+    own = () if _position_of_out(body) is None else (None,)
+    return (*args[:k], *own, *args[k + 1 :]), args[k]
 
 
 def concrete(x: Any) -> Any:

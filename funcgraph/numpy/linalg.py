@@ -16,13 +16,13 @@ from funcgraph.numpy.creation import as_array
 from funcgraph.numpy.reductions import max, min, sum
 from funcgraph.ops import decompositions as dec
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.linalg import matmul, matrix_transpose as swap_last
+from funcgraph.ops.linalg import matmul
+from funcgraph.ops.linalg import matrix_transpose as swap_last
 from funcgraph.ops.structural import (
     concatenate,
     expand_dims,
     moved,
     normalize_axes,
-    normalize_axis,
     reshape,
     transpose,
 )
@@ -53,9 +53,7 @@ def _square(a: Any) -> Any:
 
 # --- products ------------------------------------------------------------------------------------
 
-cross = function(np.linalg.cross)(
-    lambda x1, x2, /, *, axis=-1: products.cross(x1, x2, axis=axis)
-)
+cross = function(np.linalg.cross)(lambda x1, x2, /, *, axis=-1: products.cross(x1, x2, axis=axis))
 outer = function(np.linalg.outer)(lambda x1, x2, /: products.outer(x1, x2))
 tensordot = function(np.linalg.tensordot)(
     lambda x1, x2, /, *, axes=2: products.tensordot(x1, x2, axes)
@@ -178,7 +176,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     return reshape(inv(reshape(x, shape=(n, -1))), shape=(*shape[ind:], *shape[:ind]))
 
 
-# --- determinants ----------------------------------------------------------------------------------
+# --- determinants --------------------------------------------------------------------------------
 
 
 @function(np.linalg.det)
@@ -193,7 +191,7 @@ def slogdet(a: Any) -> Any:
     return SlogdetResult(*dec.slogdet(_square(a)))
 
 
-# --- factorisations --------------------------------------------------------------------------------
+# --- factorisations ------------------------------------------------------------------------------
 
 
 @function(np.linalg.cholesky)
@@ -204,13 +202,13 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
 
 
 @function(np.linalg.eigh)
-def eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def eigh(a: Any, UPLO: str = "L") -> Any:
     """Return eigenvalues and eigenvectors of the Hermitian part of a."""
     return EighResult(*dec.eigh(_square(a)))
 
 
 @function(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
     """Return the eigenvalues of the Hermitian part of a."""
     return dec.eigh(_square(a))[0]
 
@@ -268,7 +266,7 @@ def svdvals(x: Any, /) -> Any:
     return dec.svd(as_array(x))[1]
 
 
-# --- norms -----------------------------------------------------------------------------------------
+# --- norms ---------------------------------------------------------------------------------------
 
 
 def _vector_norm(x: Any, axes: tuple[int, ...], keepdims: bool, ord: Any) -> Any:

@@ -71,11 +71,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a, b = as_array(a), as_array(b)
     na, nb = ndim_of(a), ndim_of(b)
     if isinstance(axes, (int, np.integer)):
-        left, right = list(range(na - axes, na)), list(range(axes))
-    else:
-        left, right = ([k] if isinstance(k, (int, np.integer)) else list(k) for k in axes)
-    left = [normalize_axis(k, na) for k in left]
-    right = [normalize_axis(k, nb) for k in right]
+        axes = (range(na - axes, na), range(axes))
+    pairs = [[k] if isinstance(k, (int, np.integer)) else list(k) for k in axes]
+    left = [normalize_axis(k, na) for k in pairs[0]]
+    right = [normalize_axis(k, nb) for k in pairs[1]]
     if len(left) != len(right) or any(
         shape_of(a)[i] != shape_of(b)[j] for i, j in zip(left, right, strict=False)
     ):
@@ -145,7 +144,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
     return y if dtype is None else y.astype(dtype)
 
 
-# --- the products that NumPy has as ufuncs ---------------------------------------------------------
+# --- the products that NumPy has as ufuncs -------------------------------------------------------
 
 
 def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Any:
@@ -182,4 +181,8 @@ def _ufunc(name: str, body: Any) -> Any:
     return function(ufunc, jax=f"jax.numpy.{name}")(body)
 
 
-vecdot, matvec, vecmat = _ufunc("vecdot", vecdot), _ufunc("matvec", matvec), _ufunc("vecmat", vecmat)
+vecdot, matvec, vecmat = (
+    _ufunc("vecdot", vecdot),
+    _ufunc("matvec", matvec),
+    _ufunc("vecmat", vecmat),
+)

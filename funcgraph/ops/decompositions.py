@@ -114,7 +114,9 @@ solve = Primitive(
     "solve",
     np.linalg.solve,
     "jax.numpy.linalg.solve",
-    lambda a, b: Aval((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), promote(a, b)),
+    lambda a, b: Aval(
+        (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), promote(a, b)
+    ),
     General(_solve_jvp, _solve_vjp),
 )
 
@@ -203,7 +205,9 @@ def _pinv_jvp(t: Any, y: Any, a: Any, rcond: Any, hermitian: bool) -> Any:
     left = _eye(matmul(a, y)) - matmul(a, y)
     right = _eye(matmul(y, a)) - matmul(y, a)
     first = -matmul(matmul(y, t), y)
-    return first + matmul(matmul(matmul(y, yh), th), left) + matmul(matmul(matmul(right, th), yh), y)
+    return (
+        first + matmul(matmul(matmul(y, yh), th), left) + matmul(matmul(matmul(right, th), yh), y)
+    )
 
 
 pinv = Primitive(

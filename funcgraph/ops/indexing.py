@@ -95,9 +95,14 @@ def _add_into(buffer: Any, g: Any, x: Any, *arrays: Any, template: Template) -> 
         np.add.at(buffer, idx, g)
 
 
+def _np_getitem(x: Any, *arrays: Any, template: Template) -> Any:
+    x = x if hasattr(x, "dtype") else np.asarray(x)  # a Python number has no axes to index
+    return x[_join(template, arrays)]
+
+
 getitem = Primitive(
     "getitem",
-    lambda x, *arrays, template: x[_join(template, arrays)],
+    _np_getitem,
     lambda jax, x, *arrays, template: jax.numpy.asarray(x)[_join(template, arrays)],
     _aval_getitem,
     Linear(_transpose_getitem, add_into=_add_into),

@@ -6,7 +6,6 @@ to pairs of operands without repeated labels.
 
 from __future__ import annotations
 
-
 import string
 from typing import Any
 
@@ -54,7 +53,11 @@ def _matmul_second(g: Any, a: Any, b: Any) -> Any:
     if nb == 1:
         return matmul(matrix_transpose(_rows(a)), reshape(g, shape=(-1,)))
     if nb == 2:  # one product instead of one for each matrix of the stack
-        return matmul(matrix_transpose(_rows(a)), _rows(g)) if na > 2 else matmul(matrix_transpose(a), g)
+        return (
+            matmul(matrix_transpose(_rows(a)), _rows(g))
+            if na > 2
+            else matmul(matrix_transpose(a), g)
+        )
     return fit(matmul(matrix_transpose(a), g), b)
 
 
@@ -231,4 +234,3 @@ def einsum(*args: Any, optimize: Any = False) -> Any:
     else:
         path = [(0, 1)] if len(operands) == 2 else []
     return contract(operands, terms, out, path)
-

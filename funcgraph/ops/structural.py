@@ -6,6 +6,7 @@ May import `core`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -184,7 +185,7 @@ def _slice(x: Any, axis: int, start: int, stop: int) -> Any:
 
 def _transpose_concatenate(g: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
     ends = np.cumsum([0] + [shape_of(x)[axis] for x in xs]).tolist()
-    return tuple(_slice(g, axis, a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    return tuple(_slice(g, axis, a, b) for a, b in pairwise(ends))
 
 
 def _aval_concatenate(*xs: Aval, axis: int) -> Aval:

@@ -1,6 +1,7 @@
 """The functions of scipy.linalg that have derivatives (extra `scipy`).
 
-On plain arrays SciPy's own run, on JAX arrays JAX's. May import `core`, `ops`, `numpy.*`, SciPy.
+On plain arrays SciPy's own run, on JAX arrays JAX's.
+May import `core`, `ops`, `numpy.*`, SciPy.
 
 Sources: N. Higham, "Functions of Matrices", 2008, eq. (3.16) (exponential: the derivative is a block
 of the exponential of a matrix of twice the size); S. Walter and L. Lehmann, "Algorithmic
@@ -160,12 +161,12 @@ expm_values = Primitive(
 
 
 @function(sla.expm, jax="jax.scipy.linalg.expm")
-def expm(A: Any) -> Any:  # noqa: N803
+def expm(A: Any) -> Any:
     """Return the matrix exponential: Σ Aᵏ / k!."""
     return expm_values(as_array(A))
 
 
-# --- factorisations --------------------------------------------------------------------------------
+# --- factorisations ------------------------------------------------------------------------------
 
 
 def _lu_jvp(t: Any, y: Any, a: Any) -> Any:
@@ -246,7 +247,9 @@ def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any
 
 
 @function(sla.eigh, jax="jax.scipy.linalg.eigh")
-def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, **rest: Any) -> Any:
+def eigh(
+    a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, **rest: Any
+) -> Any:
     """Return eigenvalues and eigenvectors of the matrix of which one triangle is given."""
     chosen = {k for k, v in rest.items() if v is not None and k.startswith("subset")}
     if b is not None or chosen:
@@ -276,7 +279,7 @@ def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> An
     return dec.pinv(x, rcond=default if rtol is None else rtol, hermitian=False)
 
 
-# --- special matrices ------------------------------------------------------------------------------
+# --- special matrices ----------------------------------------------------------------------------
 
 
 @function(sla.toeplitz, jax="jax.scipy.linalg.toeplitz")

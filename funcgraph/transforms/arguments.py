@@ -194,7 +194,7 @@ def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: s
       what: Name of what was given, for messages.
       of: Name of what it belongs to.
     """
-    leaves, got = tree.flatten(given)
+    got = tree.structure(given)
     if got != structure:
         raise TangentMismatchError(
             f"{what} must have the structure of {of}: expected {structure}, got {got}."

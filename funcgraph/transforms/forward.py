@@ -56,6 +56,7 @@ class Forward(Trace):
         self.alive = True
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Apply a primitive to primals and move the tangents on."""
         if not self.alive:
             leaked()
         values: list[Any] = []
@@ -136,11 +137,17 @@ def _push_bilinear(primitive: Primitive, args: Any, tangents: Any, attrs: Any, s
     ta, tb = tangents
     first = second = None
     if ta is not None:
-        product = lambda t, v: primitive(t, v, **attrs)  # noqa: E731
-        first = strong_bilinear(product, ta, b) if safe else product(ta, b)
+        first = (
+            strong_bilinear(lambda t, v: primitive(t, v, **attrs), ta, b)
+            if safe
+            else primitive(ta, b, **attrs)
+        )
     if tb is not None:
-        product = lambda t, v: primitive(v, t, **attrs)  # noqa: E731
-        second = strong_bilinear(product, tb, a) if safe else product(tb, a)
+        second = (
+            strong_bilinear(lambda t, v: primitive(v, t, **attrs), tb, a)
+            if safe
+            else primitive(a, tb, **attrs)
+        )
     if first is None or second is None:
         return second if first is None else first
     return first + second

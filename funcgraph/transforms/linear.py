@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.core.aval import aval_of, dtype_of, shape_of
+from funcgraph.core.aval import aval_of, dtype_of
 from funcgraph.core.primitive import Primitive, Zero
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import TangentMismatchError

@@ -85,6 +85,7 @@ class Tape(Trace):
         return entries
 
     def unary(self, primitive: Primitive, x: TapeTracer) -> Any:
+        """Apply a primitive of one argument and record it."""
         v = x.value
         y = primitive.numpy(v) if KIND[type(v)] == NUMPY else primitive(v)
         if primitive.zero:
@@ -106,6 +107,7 @@ class Tape(Trace):
         return TapeTracer(y, self, len(entries) - 1)
 
     def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
+        """Apply a primitive of two arguments and record it."""
         if type(x) is TapeTracer and x._trace is self:
             px = x.index
             x = x.value
@@ -131,6 +133,7 @@ class Tape(Trace):
         return TapeTracer(out, self, len(self.entries) - 1)
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Apply any primitive and record it."""
         values: list[Any] = []
         parents: list[int | None] = []
         for a in args:
@@ -226,9 +229,7 @@ class _Cotangents:
     def settle(self, slot: int) -> None:
         """Turn the collected reads of a slot into its cotangent."""
         x, cts, templates = self.reads.pop(slot)
-        total = index_sum(
-            *cts, shape=shape_of(x), dtype=dtype_of(x), templates=tuple(templates)
-        )
+        total = index_sum(*cts, shape=shape_of(x), dtype=dtype_of(x), templates=tuple(templates))
         self.owned.discard(slot)
         self.add(slot, total)
 
@@ -361,9 +362,15 @@ def _pull_bilinear(
     first, second = derivative.transposes
     ct_a = ct_b = None
     if parents[0] is not None:
-        product = lambda ct, v: first(ct, a, v, **attrs)  # noqa: E731
-        ct_a = strong_bilinear(product, g, b) if safe else first(g, a, b, **attrs)
+        ct_a = (
+            strong_bilinear(lambda ct, v: first(ct, a, v, **attrs), g, b)
+            if safe
+            else first(g, a, b, **attrs)
+        )
     if parents[1] is not None:
-        product = lambda ct, v: second(ct, v, b, **attrs)  # noqa: E731
-        ct_b = strong_bilinear(product, g, a) if safe else second(g, a, b, **attrs)
+        ct_b = (
+            strong_bilinear(lambda ct, v: second(ct, v, b, **attrs), g, a)
+            if safe
+            else second(g, a, b, **attrs)
+        )
     return ct_a, ct_b

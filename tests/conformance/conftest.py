@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from funcgraph.transforms import tape
+pytest.register_assert_rewrite("tests.conformance.oracle")
+
+from funcgraph.transforms import tape  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,7 @@ def test_finite_rows_in_forward_mode_and_second_order(row):
     f = eval(f"lambda x: {row.code}", {"np": np})
     x = np.asarray(row.at)[()] if not isinstance(row.at, list) else np.asarray(row.at)
     with np.errstate(all="ignore"):
-        y, t = fg.jvp(f, (x,), (np.ones_like(x),))
+        _, t = fg.jvp(f, (x,), (np.ones_like(x),))
         _, hv = fg.jvp(fg.grad(f), (x,), (np.ones_like(x),))
     np.testing.assert_allclose(t, np.sum(row.ours), rtol=1e-12)
     assert not np.isnan(hv).any()
@@ -109,7 +109,10 @@ def _text(value: Any) -> str:
 
 def markdown(rows: list[Row]) -> list[str]:
     """Return the lines of the table."""
-    lines = ["| function | at x = | funcgraph | JAX | PyTorch | remark |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| function | at x = | funcgraph | JAX | PyTorch | remark |",
+        "|---|---|---|---|---|---|",
+    ]
     for r in rows:
         code = r.code.replace("|", "\\|")
         lines.append(

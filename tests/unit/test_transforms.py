@@ -183,7 +183,7 @@ def test_stop_gradient():
 
 def test_output_that_does_not_depend_on_the_input():
     assert fg.grad(lambda x: 3.0)(2.0) == 0.0
-    y, t = fg.jvp(lambda x: (np.ones(2), x), (1.0,), (5.0,))
+    _, t = fg.jvp(lambda x: (np.ones(2), x), (1.0,), (5.0,))
     np.testing.assert_array_equal(t[0], np.zeros(2))
     assert t[1] == 5.0
 
@@ -221,7 +221,7 @@ def test_warnings_in_the_backward_pass_are_not_shown():
         assert fg.grad(lambda x: np.sqrt(x))(0.0) == np.inf
 
 
-# --- errors ----------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 def check(error, text, call):
@@ -241,9 +241,7 @@ def test_non_scalar_output():
 
 def test_leaves_without_derivative():
     ints = {"bn": {"count": np.arange(3)}, "w": 1.0}
-    check(
-        errors.GradientDtypeError, "['bn']['count'] has dtype int64", lambda: fg.grad(len)(ints)
-    )
+    check(errors.GradientDtypeError, "['bn']['count'] has dtype int64", lambda: fg.grad(len)(ints))
     check(
         errors.GradientDtypeError,
         "at ['name'] is a str ('relu')",
@@ -329,4 +327,6 @@ def test_in_place_writes_are_refused():
 
 
 def test_truth_of_an_array():
-    check(errors.TracerBoolError, "np.where", lambda: fg.grad(lambda x: 1.0 if x else x)(np.ones(2)))
+    check(
+        errors.TracerBoolError, "np.where", lambda: fg.grad(lambda x: 1.0 if x else x)(np.ones(2))
+    )

@@ -83,7 +83,11 @@ PRODUCTS = [
     Case(np.trace, (B,), {"offset": 1, "axis1": 1, "axis2": 2}),
     Case(np.vecdot, (cplx(2, 3), cplx(2, 3))),
     Case(np.vecdot, (M, N), {"axis": 0}),
-    *([Case(np.matvec, (B, V[:3])), Case(np.vecmat, (cplx(3), Z))] if hasattr(np, "matvec") else []),
+    *(
+        [Case(np.matvec, (B, V[:3])), Case(np.vecmat, (cplx(3), Z))]
+        if hasattr(np, "matvec")
+        else []
+    ),
 ]
 
 EINSUMS = [
@@ -146,7 +150,10 @@ FACTORISATIONS = [
 ]
 
 NORMS = [
-    *[Case(LA.norm, (M, o), diff=(0,)) for o in (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)],
+    *[
+        Case(LA.norm, (M, o), diff=(0,))
+        for o in (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
+    ],
     *[Case(LA.norm, (V, o), diff=(0,)) for o in (None, 1, 2, 3, 0.5, -1, np.inf, -np.inf, 0)],
     *[Case(LA.norm, (B, o), {"axis": (1, 2)}, diff=(0,)) for o in (None, "nuc", 1, 2)],
     Case(LA.norm, (B, 2), {"axis": (2, 0), "keepdims": True}),

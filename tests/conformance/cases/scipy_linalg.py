@@ -56,7 +56,11 @@ CASES = [
     ],
     Case(fsl.solve_triangular, (M, real(3, 2)), {"unit_diagonal": True}, jax=False),
     *[Case(of_spd(fsl.cholesky), (x,), {"lower": k}, jax=False) for x in (M, Z) for k in (0, 1)],
-    *[Case(of_spd(through_cholesky), (x, V, k), diff=(0, 1), jax=False) for x in (M, Z) for k in (0, 1)],
+    *[
+        Case(of_spd(through_cholesky), (x, V, k), diff=(0, 1), jax=False)
+        for x in (M, Z)
+        for k in (0, 1)
+    ],
     *[Case(fsl.expm, (x,), jax="jax.scipy.linalg.expm") for x in (M, 0.3 * real(2, 2, 2))],
     Case(fsl.lu, (M,), jax=False),
     Case(fsl.lu, (M,), {"permute_l": True}, jax=False),
