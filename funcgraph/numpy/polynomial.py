@@ -172,7 +172,7 @@ def polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: 
     w = None if w is None else as_array(w) + 0.0
     _check_fit(x, y, deg, w)
     if rcond is None:
-        rcond = shape_of(x)[0] * float(np.finfo(dtype_of(x)).eps)
+        rcond = shape_of(x)[0] * np.finfo(dtype_of(x)).eps
     left, right = vander(x, deg + 1), y
     if w is not None:
         left = left * expand_dims(w, (1,))

@@ -170,10 +170,11 @@ def _neighbours(q: Any, n: Any, method: str) -> tuple[Any, Any, Any]:
     if method == "averaged_inverted_cdf":
         place = n * q - 1
         low = ew.floor(place)
-        return low, low + 1, where(ew.equal(place, low), 0.5, 1.0)
+        number = dtype_of(place).type
+        return low, low + 1, where(ew.equal(place, low), number(0.5), number(1))
     if method == "midpoint":
         place = (n - 1) * q
-        return ew.floor(place), ew.ceil(place), 0.5
+        return ew.floor(place), ew.ceil(place), dtype_of(place).type(0.5)
     if method == "linear":
         place = (n - 1) * q
     elif method in _CONTINUOUS:
@@ -241,7 +242,7 @@ def _quantile(
     weak, q = aval_of(q).weak is not None, _level(q, top)
     shape = shape_of(q)
     q = reshape(q, shape=shape + (1,) * rest) if ndim_of(n) and shape else q
-    low, high, weight = _neighbours(q, n, method)
+    low, high, weight = _neighbours(q, cast(n, dtype_of(q)) if ndim_of(n) else n, method)
     y = _read(x, _positions(low, n), n)
     if weight is not None:
         if weak:  # a Python number takes the precision of the others

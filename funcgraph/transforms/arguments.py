@@ -181,7 +181,7 @@ def gradient_of(primal: Any, ct: Any, seen: set[int]) -> Any:
         return complex(ct)
     if KIND[cls] == JAX:
         return jax_name("jax.numpy.asarray")(ct, dtype=primal.dtype)
-    return ct[()] if isinstance(ct, np.ndarray) and ct.ndim == 0 else ct
+    return ct if type(ct) is cls else dtype_of(primal).type(ct)
 
 
 def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: str) -> list[Any]:

@@ -81,9 +81,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
         result = _run(fun, leaves, given, structure, has_aux, safe=True)
     values, dots, out_structure, aux = result
     value = tree.unflatten(out_structure, values)
-    dot = tree.unflatten(
-        out_structure, [_tangent_of(v, t) for v, t in zip(values, dots, strict=True)]
-    )
+    dot = _like_output(out_structure, values, dots)
     return (value, dot, aux) if has_aux else (value, dot)
 
 
@@ -114,11 +112,12 @@ def _mine(x: Any, trace: Forward) -> bool:
     return type(x) is ForwardTracer and x._trace is trace
 
 
-def _tangent_of(value: Any, tangent: Any) -> Any:
-    """Return an output tangent as an array like the output; a new one, safe to change."""
-    if tangent is None or type(value) is np.ndarray:
-        return gradient_of(value, tangent, set())
-    return tangent
+def _like_output(structure: Any, values: list[Any], dots: list[Any]) -> Any:
+    """Return output tangents with the types of the outputs; new arrays, safe to change."""
+    seen: set[int] = set()
+    return tree.unflatten(
+        structure, [gradient_of(v, t, seen) for v, t in zip(values, dots, strict=True)]
+    )
 
 
 def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -165,9 +164,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
             dots = _replay(entries, given, slots, safe=False)
             if not all_finite(dots):
                 dots = _replay(entries, given, slots, safe=True)
-        return tree.unflatten(
-            out_structure, [_tangent_of(v, t) for v, t in zip(values, dots, strict=True)]
-        )
+        return _like_output(out_structure, values, dots)
 
     value = tree.unflatten(out_structure, values)
     return (value, pushforward, strip(tape, aux)) if has_aux else (value, pushforward)

@@ -175,9 +175,9 @@ def check_precision(p: Problem, width: str) -> None:
             pytest.skip(f"NumPy has no {width} precision here")
         ys, tangents = fg.jvp(q.f, q.xs, random_like(q.xs, 1))
         values, pullback = fg.vjp(q.f, *q.xs)
+        for y, value, t, e in zip(ys, values, tangents, expected, strict=True):
+            assert [dtype_of(v) for v in (y, value, t)] == [dtype_of(e)] * 3
         cts = pullback(random_like(expected, 2))
-    for y, value, t, e in zip(ys, values, tangents, expected, strict=True):
-        assert [dtype_of(v) for v in (y, value, t)] == [e.dtype] * 3
     leaves = zip(fg.tree.leaves(cts), fg.tree.leaves(q.xs), strict=True)
     assert all(dtype_of(ct) == dtype_of(x) for ct, x in leaves)
 

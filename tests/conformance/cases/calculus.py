@@ -67,7 +67,7 @@ INTERPOLATIONS = [
     Case(np.interp, (AT, RNG.permutation(GRID), V), {"period": 20.0}),
     Case(np.interp, (AT, GRID, V, None, None, np.array(-20.0)), diff=(0, 1, 2, 5)),
     Case(np.interp, (AT, GRID[:1], V[:1]), jax=False),
-    Case(np.interp, (2.0, [1, 2.5, 3], V[:3]), diff=(2,)),
+    Case(np.interp, (2.0, [1, 2.5, 3], V[:3]), diff=(2,), jax=False),
     Case(np.unwrap, (3.0 * V,)),
     Case(np.unwrap, (5.0 * A,), {"axis": 1}),
     Case(np.unwrap, (5.0 * M, 4.0), {"axis": 0}),
@@ -94,7 +94,7 @@ CONVOLUTIONS = [
     *products(np.correlate),
     Case(np.convolve, (V, real(3))),
     Case(np.correlate, (V, real(3))),
-    Case(np.convolve, (V, [1, 0, -1]), diff=(0,)),
+    Case(np.convolve, (V, [1, 0, -1]), diff=(0,), jax=False),
 ]
 
 COVARIANCES = [
@@ -124,7 +124,7 @@ def slopes(x: Any) -> Any:
 ALONG = [
     Case(np.apply_along_axis, (np.sum, 0, M), diff=(2,)),
     Case(np.apply_along_axis, (np.cumsum, 1, M), diff=(2,)),
-    Case(np.apply_along_axis, (np.sort, -1, A), diff=(2,)),
+    Case(np.apply_along_axis, (np.sort, -1, A), diff=(2,), jax=False),
     Case(np.apply_along_axis, (slopes, 1, A), diff=(2,), jax=False),
     Case(np.apply_along_axis, (np.sum, 0, V), diff=(2,), jax=False),
     Case(np.apply_over_axes, (np.sum, A, (0, 2)), diff=(1,), jax=False),
