@@ -242,7 +242,7 @@ def _quantile(
     weak, q = aval_of(q).weak is not None, _level(q, top)
     shape = shape_of(q)
     q = reshape(q, shape=shape + (1,) * rest) if ndim_of(n) and shape else q
-    low, high, weight = _neighbours(q, cast(n, dtype_of(q)) if ndim_of(n) else n, method)
+    low, high, weight = _neighbours(q, n if type(n) is int else cast(n, dtype_of(q)), method)
     y = _read(x, _positions(low, n), n)
     if weight is not None:
         if weak:  # a Python number takes the precision of the others

@@ -201,7 +201,7 @@ def zeta_slope(s: Any, q: Any) -> Any:
     """
     bernoulli = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
     terms = 14
-    log = math.log if type(q) is float else ew.log
+    log = math.log if type(q) in (int, float) and q > 0 else ew.log
     total: Any = 0.0
     for k in range(terms):
         total = total - log(q + k) * power(q + k, -s)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import re
 import subprocess
 import sys
@@ -35,14 +33,15 @@ def table(output: str) -> list[list[str]]:
     return [list(row) for row in rows]
 
 
-def test_readme_example_prints_what_the_readme_says():
-    text = (ROOT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("document", ["README.md", "docs/internals.md"])
+def test_example_prints_what_the_document_says(document):
+    text = (ROOT / document).read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
     code, expected = example
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert printed.getvalue() == expected
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == (expected, "")
 
 
 def test_digits_learns_and_its_gradient_agrees(tmp_path):
