@@ -32,7 +32,17 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     if type(axis) is int and -ndim <= axis < ndim:  # the usual cases, without NumPy's checks
         return (axis + ndim,) if axis < 0 else (axis,)
+    if ndim == 0 and axis in (0, -1):  # NumPy lets scalars pass
+        return ()
     return st.normalize_axes(axis, ndim)
+
+
+def flat(x: Any, axis: Any) -> tuple[Any, int]:
+    """Return x with at least one axis, all joined if axis is None, and a non-negative axis."""
+    ndim = ndim_of(x)
+    if axis is None or ndim == 0:
+        x, ndim, axis = st.reshape(x, shape=(-1,)) if ndim != 1 else x, 1, axis or 0
+    return x, st.normalize_axis(axis, ndim)
 
 
 def reduce_with(x: Any, axis: Any, keepdims: Any, primitive: Any) -> Any:
@@ -241,10 +251,8 @@ def average(
 
 
 def _accumulate(primitive: Any, a: Any, axis: Any, dtype: Any) -> Any:
-    x = as_dtype(as_array(a), dtype)
-    if axis is None:
-        x, axis = st.reshape(x, shape=(-1,)) if ndim_of(x) != 1 else x, 0
-    return primitive(x, axis=st.normalize_axis(axis, ndim_of(x)))
+    x, axis = flat(as_dtype(as_array(a), dtype), axis)
+    return primitive(x, axis=axis)
 
 
 @function(np.cumsum)

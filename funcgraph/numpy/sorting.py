@@ -6,6 +6,7 @@ Sorted values are gathered: their derivative goes to the element each came from.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY, unsupported
 from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.numpy.creation import as_array
-from funcgraph.numpy.reductions import axes_of
+from funcgraph.numpy.reductions import axes_of, flat
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
 from funcgraph.ops.indexing import index
-from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reshape, where
+from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reduce_sum, reshape, where
 
 __all__ = [
     "argmax", "argmin", "argpartition", "argsort", "lexsort", "median", "nanargmax", "nanargmin",
@@ -29,14 +30,16 @@ __all__ = [
 # --- orders --------------------------------------------------------------------------------------
 
 
-def _flat(a: Any, axis: Any, order: Any = None) -> tuple[Any, int]:
-    """Return an array and a non-negative axis; the axis None flattens."""
-    x = as_array(a)
+def _plain_order(order: Any) -> None:
     if order is not None:
         raise ValueError("Cannot specify order when the array has no fields.")
-    if axis is None:
-        return (x, 0) if ndim_of(x) == 1 else (reshape(x, shape=(-1,)), 0)
-    return x, normalize_axis(axis, ndim_of(x))
+
+
+def _sortable(a: Any, axis: Any, order: Any) -> tuple[Any, int]:
+    """Return an array and a non-negative axis; the axis None flattens."""
+    _plain_order(order)
+    x = as_array(a)
+    return flat(x, None) if axis is None else (x, normalize_axis(axis, ndim_of(x)))
 
 
 @function(np.sort)
@@ -44,7 +47,7 @@ def sort(
     a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
 ) -> Any:
     """Return the elements along an axis in ascending order, equal ones as they stood."""
-    x, k = _flat(a, axis, order)
+    x, k = _sortable(a, axis, order)
     return red.permute_along(x, red.argsort(x, axis=k), axis=k)
 
 
@@ -53,7 +56,8 @@ def argsort(
     a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
 ) -> Any:
     """Return the positions of the elements in ascending order (stable); no derivative."""
-    x, k = _flat(a, axis, order)
+    _plain_order(order)
+    x, k = flat(as_array(a), axis)
     return red.argsort(x, axis=k)
 
 
@@ -62,7 +66,7 @@ def partition(
     a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
     """Return the elements along an axis so that those at `kth` are in their sorted places."""
-    x, k = _flat(a, axis, order)
+    x, k = _sortable(a, axis, order)
     return red.permute_along(x, red.partition_order(x, kth=kth, axis=k), axis=k)
 
 
@@ -71,7 +75,7 @@ def argpartition(
     a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
     """Return positions that bring the elements at `kth` into their sorted places; no derivative."""
-    x, k = _flat(a, axis, order)
+    x, k = _sortable(a, axis, order)
     return red.argpartition(x, kth=kth, axis=k)
 
 
@@ -94,11 +98,12 @@ def sort_complex(a: Any) -> Any:
 
 
 def _position(primitive: Any, a: Any, axis: Any, keepdims: Any) -> Any:
-    flat, k = _flat(a, axis)
-    y = primitive(flat, axis=k)
+    x, k = flat(a, axis)
+    y = primitive(x, axis=k)
     if not keepdims:
         return y
-    return reshape(y, shape=(1,) * ndim_of(a)) if axis is None else expand_dims(y, (k,))
+    whole = axis is None or ndim_of(a) == 0
+    return reshape(y, shape=(1,) * ndim_of(a)) if whole else expand_dims(y, (k,))
 
 
 @function(np.argmax)
@@ -197,8 +202,8 @@ def _read(x: Any, positions: Any, n: Any) -> Any:
     if ndim_of(n) == 0:
         return index(x, positions)
     shape, rest = shape_of(positions), shape_of(n)
-    y = red.take_along(x, reshape(positions, shape=(-1, *rest)), 0)
-    return reshape(y, shape=shape)
+    leading = prod(shape[: len(shape) - len(rest)])
+    return reshape(red.take_along(x, reshape(positions, shape=(leading, *rest)), 0), shape=shape)
 
 
 def _sorted(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
@@ -298,6 +303,8 @@ def _median(a: Any, axis: Any, keepdims: Any, each: bool) -> Any:
     x, axes = _sorted(a, axis)
     n = _numbers(x, each)
     low, high = (n - 1) // 2, n // 2
+    if shape_of(x)[0] == 0:
+        return _kept(reduce_sum(x, axes=(0,)) / 0, axes, 0, keepdims)
     if type(n) is int:
         y = x[high] if low == high else (x[low] + x[high]) * 0.5
     else:
