@@ -6,15 +6,24 @@ import importlib.util
 import os
 
 import hypothesis
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-if importlib.util.find_spec("jax"):
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+import pytest
 
 hypothesis.settings.register_profile(
     "suite", derandomize=True, deadline=None, database=None, max_examples=60
 )
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up JAX. Compiling takes most of the suite's time: keep what was compiled, in the cache."""
+    if not importlib.util.find_spec("jax"):
+        return
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
+    if config.cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.core.jaxlink import is_jax_type
 from funcgraph.errors import (
     InPlaceWriteError,
@@ -27,7 +28,19 @@ from funcgraph.errors import (
     UnsupportedFunctionError,
 )
 
-__all__ = ["FUNCTIONS", "JAX", "KIND", "NUMPY", "TRACER", "UFUNCS", "Trace", "Tracer", "leaked"]
+__all__ = [
+    "FUNCTIONS",
+    "JAX",
+    "KIND",
+    "NUMPY",
+    "TRACER",
+    "UFUNCS",
+    "Trace",
+    "Tracer",
+    "ValueTracer",
+    "leaked",
+    "unsupported",
+]
 
 NUMPY, TRACER, JAX = 0, 1, 2
 
@@ -192,6 +205,29 @@ class Tracer:
         if handler is None:
             unsupported(func)
         return handler(*args, **kwargs)
+
+
+class ValueTracer(Tracer):
+    """A tracer that holds a value: a plain array, or a tracer of an outer transformation."""
+
+    __slots__ = ("value",)
+
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Lengths of the axes."""
+        return shape_of(self.value)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of the elements."""
+        return dtype_of(self.value)
+
+    def concrete(self) -> Any:
+        """Return the value without its derivative."""
+        value = self.value
+        return value.concrete() if isinstance(value, Tracer) else value
 
 
 def unsupported(func: Any, why: str = "is not known to funcgraph") -> NoReturn:

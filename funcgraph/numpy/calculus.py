@@ -170,19 +170,19 @@ def _slope(x: Any, h: Any, axis: int, edge_order: int) -> Any:
         first = (_part(x, axis, 1, 2) - _part(x, axis, 0, 1)) / steps[0]
         last = (_part(x, axis, n - 1, n) - _part(x, axis, n - 2, n - 1)) / steps[3]
     else:
-        first = _end_slope(*(_part(x, axis, k, k + 1) for k in (0, 1, 2)), *steps[:2])
-        backwards = (_part(x, axis, k, k + 1) for k in (n - 1, n - 2, n - 3))
-        last = -_end_slope(*backwards, steps[3], steps[2])
+        first = _end_slope([_part(x, axis, k, k + 1) for k in (0, 1, 2)], steps[0], steps[1])
+        backwards = [_part(x, axis, k, k + 1) for k in (n - 1, n - 2, n - 3)]
+        last = -_end_slope(backwards, steps[3], steps[2])
     dtype = dtype_of(x)
     return concatenate(*(as_dtype(part, dtype) for part in (first, inner, last)), axis=axis)
 
 
-def _end_slope(x0: Any, x1: Any, x2: Any, h1: Any, h2: Any) -> Any:
-    """Return the slope at x0 of the parabola through three points, h1 and h2 apart."""
+def _end_slope(points: list[Any], h1: Any, h2: Any) -> Any:
+    """Return the slope, at the first, of the parabola through three points, h1 and h2 apart."""
     a = -(2.0 * h1 + h2) / (h1 * (h1 + h2))
     b = (h1 + h2) / (h1 * h2)
     c = -h1 / (h2 * (h1 + h2))
-    return a * x0 + b * x1 + c * x2
+    return a * points[0] + b * points[1] + c * points[2]
 
 
 # --- interpolation and phases --------------------------------------------------------------------
@@ -250,9 +250,8 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * mat
 
 def _sequence(x: Any) -> Any:
     x = as_array(x)
-    x = x if ndim_of(x) else expand_dims(x, (0,))
     if ndim_of(x) != 1:
-        raise ValueError("object too deep for desired array")
+        raise ValueError(f"object too {'deep' if ndim_of(x) else 'small'} for desired array")
     return x
 
 
@@ -269,7 +268,7 @@ def _convolve(a: Any, v: Any, mode: str) -> Any:
 @function(np.convolve)
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """Return the convolution of two sequences: y_n = Σ_k a_k v_{n-k}."""
-    a, v = _sequence(a), _sequence(v)
+    a, v = (_sequence(x if ndim_of(x) else expand_dims(x, (0,))) for x in map(as_array, (a, v)))
     for name, x in (("a", a), ("v", v)):
         if shape_of(x)[0] == 0:
             raise ValueError(f"{name} cannot be empty")
@@ -344,7 +343,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
             factor = factor - ddof * (1 if a is None else sum(w * a) / factor)
         d = x - expand_dims(average(x, 1, w), (1,))
         product = matmul(d, _adjoint(d * w))
-    c = product * np.true_divide(1, factor)
+    c = as_dtype(product * np.true_divide(1, factor), dtype_of(product))
     return c if shape_of(c) != (1, 1) else reshape(c, shape=())
 
 

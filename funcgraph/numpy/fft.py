@@ -101,12 +101,12 @@ def ihfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
 
 
 def _cook(x: Any, s: Any, axes: Any) -> tuple[list[Any], list[int]]:
-    """Return lengths (None: the transform's default) and axes as numpy.fft reads them."""
+    """Return lengths and axes as numpy.fft reads them."""
     if axes is None:
         axes = range(-ndim_of(x) if s is None else -len(s), 0)
     places = [normalize_axis(k, ndim_of(x)) for k in axes]
     if s is None:
-        return [None] * len(places), places
+        return [shape_of(x)[k] for k in places], places
     if len(s) != len(places):
         raise ValueError("Shape and axes have different lengths.")
     return [shape_of(x)[k] if n == -1 else n for n, k in zip(s, places, strict=True)], places
@@ -146,8 +146,9 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
     """Return the inverse of rfftn."""
     x = as_array(a)
     lengths, places = _cook(x, s, axes)
+    last = None if s is None else lengths[-1]
     x = _several(ifft, x, lengths[:-1], places[:-1], norm)
-    return irfft(x, lengths[-1], places[-1], norm)
+    return irfft(x, last, places[-1], norm)
 
 
 def _two(numpy_function: Any, several: Any) -> Any:

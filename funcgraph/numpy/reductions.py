@@ -77,6 +77,7 @@ def _like(initial: Any, x: Any) -> Any:
 def _total(a: Any, axis: Any, dtype: Any, keepdims: Any, initial: Any, mask: Any) -> Any:
     x = as_array(a) if dtype is None else as_dtype(as_array(a), dtype)
     y = reduce_with(masked(x, mask, 0), axis, keepdims, st.reduce_sum)
+    y = y if dtype is None else as_dtype(y, dtype)
     return y if initial is None else y + _like(initial, y)
 
 
@@ -92,7 +93,7 @@ def prod(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims
          initial: Any = None, where: Any = True) -> Any:  # fmt: skip
     """Return the product of elements over axes: initial * Π a."""
     x = masked(as_dtype(as_array(a), dtype), where, 1)
-    y = reduce_with(x, axis, keepdims, red.reduce_prod)
+    y = as_dtype(reduce_with(x, axis, keepdims, red.reduce_prod), dtype)
     return y if initial is None else y * _like(initial, y)
 
 
@@ -153,11 +154,12 @@ def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> A
 
 def _mean(a: Any, axis: Any, dtype: Any, keepdims: Any, mask: Any) -> Any:
     x = as_array(a)
-    half = dtype is None and dtype_of(x) == np.float16
-    if half:  # as NumPy: the sum is taken in single precision
-        dtype = np.float32
-    elif dtype is None and not is_inexact(dtype_of(x)):
-        dtype = np.float64
+    half = False
+    if dtype is None:
+        given = dtype_of(x)
+        half = given.char == "e"
+        # As NumPy: half precision is summed in single precision, integers in double precision.
+        dtype = np.float32 if half else np.float64 if given.kind in "biu" else None
     y = _total(x, axis, dtype, keepdims, None, mask)
     n = count(x, axis, keepdims, mask)
     y = y / (n if mask is True else st.cast(n, ew.real_dtype(dtype_of(y))))
@@ -190,13 +192,14 @@ def _squares(x: Any) -> Any:
 def _variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, mask: Any, center: Any,
               correction: Any) -> Any:  # fmt: skip
     x = as_array(a)
-    if dtype is None and not is_inexact(dtype_of(x)):
+    if dtype is None and dtype_of(x).kind in "biu":
         dtype = np.float64
-    x = as_dtype(x, dtype)
+    x = x if dtype is None else as_dtype(x, dtype)
     if center is None:
         center = _mean(x, axis, dtype_of(x), True, mask)
-    total = _total(_squares(x - center), axis, None, keepdims, None, mask)
-    return total / _free(count(x, axis, keepdims, mask), ddof, correction, dtype_of(total))
+    total = _total(_squares(x - center), axis, dtype, keepdims, None, mask)
+    n = count(x, axis, keepdims, mask)
+    return total / _free(n, ddof, correction, ew.real_dtype(dtype_of(total)))
 
 
 @function(np.var)
@@ -269,13 +272,11 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> An
 
 def _cumulative(primitive: Any, x: Any, axis: Any, dtype: Any, initial: Any) -> Any:
     x = as_array(x)
-    if ndim_of(x) == 0:
-        raise ValueError(f"at least one dimension is required, got shape {shape_of(x)}")
     if axis is None and ndim_of(x) > 1:
         raise ValueError(
             "For arrays which have more than one dimension ``axis`` argument is required."
         )
-    axis = st.normalize_axis(axis or 0, ndim_of(x))
+    x, axis = flat(x, axis or 0)
     y = _accumulate(primitive, x, axis, dtype)
     if initial is None:
         return y

@@ -43,9 +43,7 @@ def _sortable(a: Any, axis: Any, order: Any) -> tuple[Any, int]:
 
 
 @function(np.sort)
-def sort(
-    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
-) -> Any:
+def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     """Return the elements along an axis in ascending order, equal ones as they stood."""
     x, k = _sortable(a, axis, order)
     return red.permute_along(x, red.argsort(x, axis=k), axis=k)
@@ -254,8 +252,14 @@ def _quantile(
             weight = cast(weight, np.result_type(dtype_of(x), np.float16))
         if shape and not ndim_of(n) and ndim_of(weight):
             weight = reshape(weight, shape=shape + (1,) * rest)
-        y = y + (_read(x, _positions(high, n), n) - y) * weight
+        y = _between(y, _read(x, _positions(high, n), n), weight)
     return _kept(_spoiled(x, n, each, y), axes, len(shape), keepdims)
+
+
+def _between(a: Any, b: Any, t: Any) -> Any:
+    """Return a + (b - a) t, from the nearer end, as NumPy rounds it."""
+    d = b - a
+    return where(ew.less(t, 0.5), a + d * t, b - d * (1 - t))
 
 
 def _level(q: Any, top: int) -> Any:

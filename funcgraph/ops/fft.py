@@ -57,9 +57,7 @@ rfft = Primitive(
     "rfft",
     lambda x, axis, norm: np.fft.rfft(x, axis=axis, norm=norm),
     lambda jax, x, axis, norm: jax.numpy.fft.rfft(x, axis=axis, norm=norm),
-    lambda x, axis, norm: Aval(
-        _half(x.shape, axis, x.shape[axis] // 2 + 1), _complex(x.dtype)
-    ),
+    lambda x, axis, norm: Aval(_half(x.shape, axis, x.shape[axis] // 2 + 1), _complex(x.dtype)),
     Linear(_transpose_rfft),
 )
 

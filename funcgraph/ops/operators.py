@@ -89,8 +89,8 @@ def _install_operators() -> None:
         setattr(Tracer, f"__{name}__", _unary(primitive))
     for name, primitive in _EQUALITY.items():
         setattr(Tracer, f"__{name}__", _equality(primitive))
-    Tracer.__round__ = _round  # type: ignore[attr-defined]
-    Tracer.__getitem__ = index  # type: ignore[attr-defined]
+    for name, method in {"round": _round, "getitem": index}.items():
+        setattr(Tracer, f"__{name}__", method)
 
 
 _install_operators()

@@ -162,7 +162,7 @@ def reduce(
         )
     identity = _identity(ufunc, dtype_of(x))
     if where is not True:
-        x = _left_out(ufunc, x, where, identity if initial is None else initial)
+        x = _left_out(ufunc, x, where, initial if identity is None else identity)
     y = x
     for a in axes:
         y = moved(y, a, 0)

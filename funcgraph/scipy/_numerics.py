@@ -88,7 +88,7 @@ def hyper_slope(*args: Any, which: int) -> Any:
     *p, x = (np.asarray(v, float) for v in args)
     with np.errstate(all="ignore"):
         if len(p) == 2:
-            slope = _confluent_slope(*p, x, which)
+            slope = _confluent_slope(p[0], p[1], x, which)
         else:
             inside = np.abs(x) < 1
             slope = _series(p[:2], p[2:], np.where(inside, x, 0), which)

@@ -420,10 +420,10 @@ def _bessel(name: str, order: str, before: float, after: float) -> Any:
     """
 
     def slope(g: Any, y: Any, v: Any, z: Any) -> Any:
-        return g * (before * function(v - 1, z) + after * function(v + 1, z))
+        return g * (before * bessel(v - 1, z) + after * bessel(v + 1, z))
 
-    function = _row(name, _refuse(name, order), slope)
-    return function
+    bessel: Any = _row(name, _refuse(name, order), slope)
+    return bessel
 
 
 # fmt: off

@@ -13,7 +13,6 @@ May import `core`, `ops`, `numpy`, `transforms`; `scipy.special`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from scipy import special as ss
 
 from funcgraph.core.aval import Aval, dtype_of
 from funcgraph.core.primitive import Elementwise, Primitive
+from funcgraph.core.trace import KIND
 from funcgraph.numpy import elementwise as fnp
 from funcgraph.numpy import reductions as red
 from funcgraph.numpy._register import function
@@ -64,6 +64,20 @@ def _largest(x: Any, axis: Any) -> Any:
     return where(ew.isfinite(largest), largest, dtype_of(largest).type(0))
 
 
+def _weighted(a: Any, b: Any, axis: Any) -> tuple[Any, Any]:
+    """Return the largest a of weight other than 0, and a, limited where the weight is 0.
+
+    There a may be anything, also infinite, and does not count; but the derivative by the weight,
+    exp(a), is right as long as it does not overflow.
+    """
+    zero, dtype = equal(b, 0), dtype_of(a)
+    shift = _largest(where(zero, dtype.type(-np.inf), a), axis)
+    if ew.is_complex(a):
+        return shift, where(zero, dtype.type(-np.inf), a)
+    margin = float(np.log(np.finfo(dtype).max)) / 2
+    return shift, where(zero, ew.fmin(a, shift + margin), a)
+
+
 @_scipy("logsumexp")
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
@@ -78,12 +92,14 @@ def logsumexp(
       return_sign: Whether to return (log |Σ|, sign of Σ) instead.
     """
     a = as_array(a)
-    if b is not None:
+    if b is None:
+        shift = _largest(a, axis)
+        terms = exp(a - shift)
+    else:
         b = as_array(b)
-        a = where(equal(b, 0), dtype_of(a).type(-np.inf), a)
-    shift = _largest(a, axis)
-    terms = exp(a - shift)
-    total = red.sum(terms if b is None else b * terms, axis=axis, keepdims=keepdims)
+        shift, a = _weighted(a, b, axis)
+        terms = b * exp(a - shift)
+    total = red.sum(terms, axis=axis, keepdims=keepdims)
     if not keepdims:
         shift = red.sum(shift, axis=axis)  # of one element: drops the axes
     if not return_sign:
@@ -116,7 +132,7 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
 def polygamma(n: Any, x: Any) -> Any:
     """Return the n-th derivative of digamma, (-1)^(n+1) n! ζ(n + 1, x); n is an integer."""
     n, x = as_array(n), as_array(x)
-    n = np.asarray(n) if isinstance(n, int) else n
+    n = n if KIND[type(n)] else np.asarray(n)
     higher = (-1.0) ** (n + 1) * gamma(n + 1.0) * hurwitz_zeta(n + 1, x)
     return where(equal(n, 0), psi(x), higher)
 
@@ -131,8 +147,8 @@ def zeta(x: Any, q: Any = None) -> Any:
 def multigammaln(a: Any, d: int) -> Any:
     """Return the logarithm of the gamma function in d dimensions, at a > (d - 1)/2."""
     a = as_array(a)
-    total = gammaln(a) + d * (d - 1) * 0.25 * math.log(math.pi)
-    for j in range(1, d):
+    total: Any = (d * (d - 1) * 0.25) * np.log(np.pi)  # in float64, as SciPy's
+    for j in range(d):
         total = total + gammaln(a - 0.5 * j)
     return total
 
@@ -143,14 +159,14 @@ def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
     _refuse_exact(exact)
     n = as_array(n)
     values = gamma(n + 1)
-    return values if extend == "complex" else where(greater_equal(n, 0), values, 0)
+    return values if extend == "complex" else where(greater_equal(n, 0), values, np.float64(0))
 
 
 @_scipy("comb")
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
     """Return how many ways there are to choose k of N things, continued to real numbers."""
     _refuse_exact(exact)
-    N, k = as_array(N), as_array(k)
+    N, k = (v if KIND[type(v)] else np.asarray(v) for v in (as_array(N), as_array(k)))
     if repetition:
         none = ew.logical_and(equal(k, 0), greater_equal(N, 0))
         return where(none, 1.0, binom(N + k - 1, k))

@@ -12,37 +12,22 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, Linear, Primitive
-from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.core.trace import Trace, ValueTracer, leaked
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise
 from funcgraph.ops.structural import broadcast_to, cast, zeros
 
 __all__ = ["Forward", "ForwardTracer", "push"]
 
 
-class ForwardTracer(Tracer):
+class ForwardTracer(ValueTracer):
     """A primal with its tangent."""
 
-    __slots__ = ("tangent", "value")
+    __slots__ = ("tangent",)
 
     def __init__(self, value: Any, tangent: Any, trace: Forward) -> None:
         self.value = value
         self.tangent = tangent
         self._trace = trace
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Lengths of the axes."""
-        return shape_of(self.value)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
-        """Type of the elements."""
-        return dtype_of(self.value)
-
-    def concrete(self) -> Any:
-        """Return the value without its derivative."""
-        value = self.value
-        return value.concrete() if isinstance(value, Tracer) else value
 
 
 class Forward(Trace):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from funcgraph.transforms.arguments import (
 )
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 
-__all__ = ["grad", "leaf_name", "strip", "value_and_grad", "vjp", "watch"]
+__all__ = ["grad", "leaf_name", "record", "value_and_grad", "vjp"]
 
 P = ParamSpec("P")
 
@@ -56,6 +56,34 @@ def leaf_name(name: str, chosen: Any, k: int) -> str:
 def strip(tape: Tape, x: Any) -> Any:
     """Return a pytree with the tracers of this tape replaced by their values."""
     return tree.map(lambda v: v.value if type(v) is TapeTracer and v._trace is tape else v, x)
+
+
+class Recording(NamedTuple):
+    """A function's run on a tape: what a pullback or pushforward needs to know of it."""
+
+    leaves: list[Any]  # of the primals
+    inputs: Any  # their structure
+    entries: list[Any]  # the tape
+    values: list[Any]  # leaves of the output
+    outputs: Any  # their structure
+    slots: list[int | None]  # where they stand on the tape; None: constant
+    aux: Any
+
+
+def record(
+    fun: Callable[..., Any], primals: tuple[Any, ...], what: str, has_aux: bool
+) -> Recording:
+    """Run a function of the primals on a tape."""
+    name = f"{what} of {getattr(fun, '__name__', repr(fun))}"
+    tape, leaves, inputs, traced = watch(primals, name, True, False)
+    try:
+        out = run(fun, traced, {})
+    finally:
+        entries = tape.end()
+    out, aux = out if has_aux else (out, None)
+    outs, outputs = tree.flatten(out)
+    slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
+    return Recording(leaves, inputs, entries, strip(tape, outs), outputs, slots, strip(tape, aux))
 
 
 def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:
@@ -243,28 +271,16 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
     """
-    name = f"vjp of {getattr(fun, '__name__', repr(fun))}"
-    tape, leaves, structure, traced = watch(primals, name, True, False)
-    try:
-        out = run(fun, traced, {})
-    finally:
-        entries = tape.end()
-    if has_aux:
-        out, aux = out
-    outs, out_structure = tree.flatten(out)
-    values = strip(tape, outs)
+    r = record(fun, primals, "vjp", has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        given = check_like(cotangent, values, out_structure, "the cotangent", "the output")
-        seeds = [
-            (o.index, ct)
-            for o, ct in zip(outs, given, strict=True)
-            if type(o) is TapeTracer and o._trace is tape and ct is not None
-        ]
+        given = check_like(cotangent, r.values, r.outputs, "the cotangent", "the output")
+        pairs = zip(r.slots, given, strict=True)
+        seeds = [(slot, ct) for slot, ct in pairs if slot is not None and ct is not None]
         seen = {id(ct) for ct in given}
-        cts = _sweep(entries, seeds, len(leaves))
-        grads = [gradient_of(x, ct, seen) for x, ct in zip(leaves, cts, strict=True)]
-        return tree.unflatten(structure, grads)  # type: ignore[no-any-return]
+        cts = _sweep(r.entries, seeds, len(r.leaves))
+        grads = [gradient_of(x, ct, seen) for x, ct in zip(r.leaves, cts, strict=True)]
+        return tree.unflatten(r.inputs, grads)  # type: ignore[no-any-return]
 
-    value = tree.unflatten(out_structure, values)
-    return (value, pullback, strip(tape, aux)) if has_aux else (value, pullback)
+    value = tree.unflatten(r.outputs, r.values)
+    return (value, pullback, r.aux) if has_aux else (value, pullback)

@@ -19,8 +19,7 @@ from funcgraph.errors import TangentMismatchError
 from funcgraph.ops.structural import cast
 from funcgraph.transforms.arguments import all_finite, check_leaf, check_like, gradient_of, run
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
-from funcgraph.transforms.gradient import leaf_name, strip, watch
-from funcgraph.transforms.tape import TapeTracer
+from funcgraph.transforms.gradient import leaf_name, record
 
 __all__ = ["jvp", "linearize", "stop_gradient"]
 
@@ -146,28 +145,18 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.1.
     """
-    name = f"linearize of {getattr(fun, '__name__', repr(fun))}"
-    tape, leaves, structure, traced = watch(primals, name, True, False)
-    try:
-        out = run(fun, traced, {})
-    finally:
-        entries = tape.end()
-    if has_aux:
-        out, aux = out
-    outs, out_structure = tree.flatten(out)
-    values = strip(tape, outs)
-    slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
+    r = record(fun, primals, "linearize", has_aux)
 
     def pushforward(*tangents: Any) -> Any:
-        given = _tangents(primals, tangents, leaves, structure)
+        given = _tangents(primals, tangents, r.leaves, r.inputs)
         with np.errstate(all="ignore"):
-            dots = _replay(entries, given, slots, safe=False)
+            dots = _replay(r.entries, given, r.slots, safe=False)
             if not all_finite(dots):
-                dots = _replay(entries, given, slots, safe=True)
-        return _like_output(out_structure, values, dots)
+                dots = _replay(r.entries, given, r.slots, safe=True)
+        return _like_output(r.outputs, r.values, dots)
 
-    value = tree.unflatten(out_structure, values)
-    return (value, pushforward, strip(tape, aux)) if has_aux else (value, pushforward)
+    value = tree.unflatten(r.outputs, r.values)
+    return (value, pushforward, r.aux) if has_aux else (value, pushforward)
 
 
 def _replay(entries: list[Any], tangents: list[Any], slots: list[Any], safe: bool) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, General, Linear, Primitive
-from funcgraph.core.trace import KIND, NUMPY, Trace, Tracer, leaked
+from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
 from funcgraph.ops.structural import fit, zeros
@@ -29,30 +29,15 @@ _float64 = np.float64
 _SMALL = 4096
 
 
-class TapeTracer(Tracer):
+class TapeTracer(ValueTracer):
     """A value on a tape: the plain (or outer-level) value and its slot."""
 
-    __slots__ = ("index", "value")
+    __slots__ = ("index",)
 
     def __init__(self, value: Any, trace: Tape, index: int) -> None:
         self.value = value
         self._trace = trace
         self.index = index
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Lengths of the axes."""
-        return shape_of(self.value)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
-        """Type of the elements."""
-        return dtype_of(self.value)
-
-    def concrete(self) -> Any:
-        """Return the value without its derivative."""
-        value = self.value
-        return value.concrete() if isinstance(value, Tracer) else value
 
 
 def _stand_in(x: Any) -> Any:
