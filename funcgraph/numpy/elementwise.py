@@ -12,15 +12,15 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, is_inexact
 from funcgraph.core.trace import UFUNCS, unsupported
-from funcgraph.numpy._register import concrete, function
+from funcgraph.numpy._register import concrete, function, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import special
 from funcgraph.ops.structural import cast, where, zeros
 
 __all__ = [
-    "angle", "around", "clip", "fix", "i0", "imag", "isclose", "iscomplex", "isneginf", "isposinf",
-    "isreal", "nan_to_num", "real", "real_if_close", "round", "sinc",
+    "allclose", "angle", "around", "array_equal", "array_equiv", "clip", "fix", "i0", "imag",
+    "isclose", "iscomplex", "isneginf", "isposinf", "isreal", "nan_to_num", "real", "real_if_close", "round", "sinc",
 ]  # fmt: skip
 
 _UNSET: Any = np._NoValue  # type: ignore[attr-defined]
@@ -137,6 +137,9 @@ def nan_to_num(
 
 
 # --- predicates: no derivative -------------------------------------------------------------------
+
+allclose = non_differentiable(np.allclose)
+array_equal, array_equiv = non_differentiable(np.array_equal), non_differentiable(np.array_equiv)
 
 
 @function(np.isclose)
