@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set up JAX. Compiling takes most of the suite's time: keep what was compiled, in the cache."""
+    """Set up JAX. Compiling takes most of the suite's time: pytest's cache keeps the results."""
     if not importlib.util.find_spec("jax"):
         return
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_disable_most_optimizations", True)
-    if config.cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    cache = getattr(config, "cache", None)  # absent under -p no:cacheprovider
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -107,9 +107,7 @@ def _status(name: str, function: Any) -> tuple[str, str]:
     if function in UFUNCS:
         constant = getattr(UFUNCS[function], "zero", False) or name in steps
         return PLAIN if constant else DERIVATIVE, "ufunc"
-    if function in NON_DIFFERENTIABLE or (
-        function in FUNCTIONS and name in steps
-    ):
+    if function in NON_DIFFERENTIABLE or (function in FUNCTIONS and name in steps):
         return PLAIN, ""
     if function in FUNCTIONS and name not in refusals and name not in utilities:
         return DERIVATIVE, ""

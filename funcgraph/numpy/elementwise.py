@@ -20,7 +20,8 @@ from funcgraph.ops.structural import cast, where, zeros
 
 __all__ = [
     "allclose", "angle", "around", "array_equal", "array_equiv", "clip", "fix", "i0", "imag",
-    "isclose", "iscomplex", "isneginf", "isposinf", "isreal", "nan_to_num", "real", "real_if_close", "round", "sinc",
+    "isclose", "iscomplex", "isneginf", "isposinf", "isreal", "nan_to_num", "real",
+    "real_if_close", "round", "sinc",
 ]  # fmt: skip
 
 _UNSET: Any = np._NoValue  # type: ignore[attr-defined]

@@ -78,7 +78,9 @@ def call(
         signature = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
     if signature is not None:
         dtypes = _loop_dtypes(ufunc, args, signature, casting)
-        args = tuple(a if dtype_of(a) == d else cast(a, d) for a, d in zip(args, dtypes, strict=True))
+        args = tuple(
+            a if dtype_of(a) == d else cast(a, d) for a, d in zip(args, dtypes, strict=True)
+        )
     outs = UFUNCS[ufunc](*args, **kwargs)
     if where is True:
         return outs

@@ -35,9 +35,7 @@ def gammainc_slope(a: Any, x: Any) -> Any:
     with np.errstate(all="ignore"):
         below = x <= a
         start = np.log(x) - ss.digamma(a)
-        scale = np.where(
-            below, 1 / (a - x + np.sqrt(a)), 1 / ((x - a) / x + 1 / np.sqrt(x + 1))
-        )
+        scale = np.where(below, 1 / (a - x + np.sqrt(a)), 1 / ((x - a) / x + 1 / np.sqrt(x + 1)))
         total = np.zeros(a.shape)
         for node, weight in _NODES:
             s = node * scale

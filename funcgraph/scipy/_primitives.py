@@ -312,16 +312,26 @@ def _spence_slope(x: Any) -> Any:
     return where(near, series, log(x) / where(near, 1, -h))
 
 
+def _exprel_slope(x: Any) -> Any:
+    """Return the derivative of (exp(x) - 1)/x, which is ((x - 1) exp(x) + 1)/x².
+
+    Near 0 that cancels, and 1F1(2, 3, x)/2 is used; SciPy's 1F1 does not return for huge x.
+    """
+    far = ew.greater(absolute(x), 1)
+    z = where(far, x, 1)
+    return where(far, ((z - 1) * exp(z) + 1) / (z * z), 0.5 * hyp1f1(2, 3, where(far, 0, x)))
+
+
 def _box_cox_slope(log_x: Any, p: Any) -> Any:
     """Return the derivative of (exp(p log x) - 1)/p by p, which is log² x / 2 at p = 0."""
-    return 0.5 * (log_x * log_x) * hyp1f1(2, 3, p * log_x)
+    return log_x * log_x * _exprel_slope(p * log_x)
 
 
 # fmt: off
 exp1 = _row("exp1", lambda g, y, x: -g * (exp(-x) / x))
 expi = _row("expi", lambda g, y, x: g * (exp(x) / x))
 expn = _row("expn", _refuse("expn", "n"), _expn_slope)
-exprel = _row("exprel", lambda g, y, x: g * (0.5 * hyp1f1(2, 3, x)),
+exprel = _row("exprel", lambda g, y, x: g * _exprel_slope(x),
               jax=lambda jax, x: jax.scipy.special.hyp1f1(1.0, 2.0, x))
 sici = _many("sici", lambda y, x: (np_special.sinc(x * (1 / PI), order=0), cos(x) / x))
 spence = _row("spence", lambda g, y, x: g * _spence_slope(x))

@@ -3,8 +3,8 @@
 On plain arrays SciPy's own run, on JAX arrays JAX's.
 May import `core`, `ops`, `numpy.*`, SciPy.
 
-Sources: N. Higham, "Functions of Matrices", 2008, eq. (3.16) (exponential: the derivative is a block
-of the exponential of a matrix of twice the size); S. Walter and L. Lehmann, "Algorithmic
+Sources: N. Higham, "Functions of Matrices", 2008, eq. (3.16) (exponential: the derivative is a
+block of the exponential of a matrix of twice the size); S. Walter and L. Lehmann, "Algorithmic
 differentiation of linear algebra functions", 2010 (LU).
 """
 

@@ -209,9 +209,7 @@ spherical_harmonic = Primitive(
     lambda *args: ss.sph_harm_y(*args),
     "jax.scipy.special.sph_harm_y",
     _aval_sph_harm,
-    Elementwise(
-        None, None, _by_theta, lambda g, y, n, m, theta, phi: g * (1j * m * y), keep="xy"
-    ),
+    Elementwise(None, None, _by_theta, lambda g, y, n, m, theta, phi: g * (1j * m * y), keep="xy"),
 )
 
 

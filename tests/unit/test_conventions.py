@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import funcgraph as fg
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conventions.md"
 NAN, INF = np.nan, np.inf

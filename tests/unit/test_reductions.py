@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +11,9 @@ import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph.errors import UnsupportedFunctionError
 from funcgraph.transforms.tape import Tape
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
 
 RNG = np.random.default_rng(51)
 

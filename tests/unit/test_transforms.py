@@ -4,14 +4,15 @@ import inspect
 import warnings
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph import errors
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
 
 
 class Point(NamedTuple):

@@ -4,7 +4,6 @@ import dataclasses
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 import funcgraph as fg
 from funcgraph import tree
 from funcgraph.errors import TreeError
+
+jax = pytest.importorskip("jax")
 
 
 class Pair(NamedTuple):

@@ -15,7 +15,6 @@ B = np.array([[1.0, 0.5, 2.0], [0.0, 3.0, 1.5]])
 Z = np.array([[0.6 - 0.3j, 1.1 + 0.4j], [0.2j, -0.7]])
 
 
-
 def case(name: str, *args: object, jax: bool = True, **kwargs: object) -> Case:
     """Return a case of a function of Python code, which does not hand traced arrays to us.
 

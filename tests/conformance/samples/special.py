@@ -134,8 +134,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "airy": both(X, jax=False),
     "cosm1": real(X),
     "exp10": real(X),
-    "sph_harm_y": [
-        Sample((3, m, P[:2], X[:2]), diff=(2, 3), jax=False) for m in (-3, -1, 0, 2)
-    ],
+    "sph_harm_y": [Sample((3, m, P[:2], X[:2]), diff=(2, 3), jax=False) for m in (-3, -1, 0, 2)],
 }
 assert funcgraph.scipy.special
