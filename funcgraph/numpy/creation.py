@@ -59,8 +59,10 @@ def as_array(x: Any) -> Any:
 
 
 def strong(x: Any) -> Any:
-    """Return x; of a Python number, the 0-d array, whose dtype counts in a combination."""
-    return x if hasattr(x, "dtype") else np.asarray(x)
+    """Return x; of a (traced) Python number, the 0-d array, whose dtype counts in combinations."""
+    if aval_of(x).weak is None:
+        return x if hasattr(x, "dtype") else np.asarray(x)
+    return st.cast(x, dtype_of(x))
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:

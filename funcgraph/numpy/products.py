@@ -9,7 +9,7 @@ import numpy as np
 from funcgraph.core.aval import ndim_of, shape_of
 from funcgraph.core.trace import UFUNCS
 from funcgraph.numpy._register import function, non_differentiable
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, strong
 from funcgraph.numpy.matrices import diagonal
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import linalg
@@ -35,7 +35,7 @@ einsum_path = non_differentiable(np.einsum_path)
 @function(np.dot)
 def dot(a: Any, b: Any) -> Any:
     """Return the dot product: Σ_k a[..., k] b[..., k, :]; with a scalar, the product."""
-    a, b = as_array(a), as_array(b)
+    a, b = strong(as_array(a)), strong(as_array(b))
     if ndim_of(a) == 0 or ndim_of(b) == 0:
         return ew.multiply(a, b)
     if ndim_of(b) <= 2:
@@ -53,7 +53,7 @@ def vdot(a: Any, b: Any) -> Any:
 @function(np.inner)
 def inner(a: Any, b: Any) -> Any:
     """Return Σ_k a[..., k] b[..., k]."""
-    a, b = as_array(a), as_array(b)
+    a, b = strong(as_array(a)), strong(as_array(b))
     if ndim_of(a) == 0 or ndim_of(b) == 0:
         return ew.multiply(a, b)
     return tensordot(a, b, ((-1,), (-1,)))
