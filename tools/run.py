@@ -147,7 +147,7 @@ def test(environment: Environment, arguments: Sequence[str]) -> int:
     """Run the linters and the test suite, both to their ends; return the exit status."""
     failed = lint(environment)
     print("== pytest", flush=True)
-    status = environment.run(["python", "-m", "pytest", *arguments])
+    status = environment.run(["python", "-m", "pytest", "-n", "auto", *arguments])
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return status or bool(failed)

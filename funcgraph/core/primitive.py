@@ -16,9 +16,12 @@ May import `core.aval`, `core.jaxlink`, `core.trace`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.jaxlink import jax_name
@@ -99,6 +102,20 @@ Derivative = Zero | Elementwise | Linear | Bilinear | General
 
 REGISTRY: dict[str, Primitive] = {}
 
+# The same on NumPy's arrays and scalars, without the way through a ufunc for the scalars.
+OPERATORS: dict[Any, Callable[[Any, Any], Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+    np.less: operator.lt,
+    np.less_equal: operator.le,
+    np.greater: operator.gt,
+    np.greater_equal: operator.ge,
+    np.equal: operator.eq,
+    np.not_equal: operator.ne,
+}
+
 
 class Primitive:
     """One operation: its value on NumPy and on JAX, its shape rule and its derivative.
@@ -123,10 +140,12 @@ class Primitive:
         "add_into",
         "aval",
         "derivative",
-        "keep",
         "many",
         "name",
         "numpy",
+        "operator",
+        "reads_arguments",
+        "reads_output",
         "rules",
         "zero",
     )
@@ -150,10 +169,12 @@ class Primitive:
         self.aval = aval
         self.derivative = derivative
         self.many = many
+        self.operator = OPERATORS.get(numpy, numpy)
         self.zero = isinstance(derivative, Zero)
         # What the reverse mode's inner loop reads, bound here once.
         self.rules = derivative.rules if isinstance(derivative, Elementwise) else None
-        self.keep = derivative.keep if isinstance(derivative, Elementwise) else "xy"
+        keep = derivative.keep if isinstance(derivative, Elementwise) else "xy"
+        self.reads_arguments, self.reads_output = "x" in keep, "y" in keep
         self.add_into = derivative.add_into if isinstance(derivative, Linear) else None
         REGISTRY[name] = self
 
@@ -224,7 +245,6 @@ class Binary(Primitive):
 
 def ufunc_aval(ufunc: Any) -> Callable[..., Aval]:
     """Return the shape/dtype rule of a NumPy ufunc with one output: broadcast and resolve."""
-    import numpy as np
 
     def aval(*avals: Aval) -> Aval:
         dtypes = tuple(a.dtype if a.weak is None else a.weak for a in avals)

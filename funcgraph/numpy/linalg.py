@@ -58,7 +58,9 @@ outer = function(np.linalg.outer)(lambda x1, x2, /: products.outer(x1, x2))
 tensordot = function(np.linalg.tensordot)(
     lambda x1, x2, /, *, axes=2: products.tensordot(x1, x2, axes)
 )
-vecdot = function(np.linalg.vecdot)(lambda x1, x2, /, *, axis=-1: products.vecdot(x1, x2, axis=axis))
+vecdot = function(np.linalg.vecdot)(
+    lambda x1, x2, /, *, axis=-1: products.vecdot(x1, x2, axis=axis)
+)
 diagonal = function(np.linalg.diagonal)(
     lambda x, /, *, offset=0: matrices.diagonal(x, offset, -2, -1)
 )

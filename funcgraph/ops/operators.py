@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcgraph.core.trace import Tracer
+from funcgraph.core.primitive import Binary
+from funcgraph.core.trace import KIND, TRACER, Tracer
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import ufunc_methods as _ufunc_methods  # noqa: F401  (fills the table of methods)
 from funcgraph.ops.indexing import index
@@ -19,6 +20,16 @@ Call = Callable[..., Any]
 
 def _operator(primitive: Call) -> Call:
     return lambda self, other: primitive(self, other)
+
+
+def _binary(primitive: Call) -> Call:
+    def method(self: Any, other: Any) -> Any:
+        trace = self._trace
+        if KIND[type(other)] == TRACER and other._trace.level > trace.level:
+            trace = other._trace
+        return trace.binary(primitive, self, other)
+
+    return method
 
 
 def _reflected(primitive: Call) -> Call:
@@ -81,10 +92,11 @@ _UNARY: dict[str, Call] = {
 
 def _install_operators() -> None:
     for name, primitive in _ARITHMETIC.items():
-        setattr(Tracer, f"__{name}__", _operator(primitive))
+        direct = _binary if isinstance(primitive, Binary) else _operator
+        setattr(Tracer, f"__{name}__", direct(primitive))
         setattr(Tracer, f"__r{name}__", _reflected(primitive))
     for name, primitive in _COMPARISON.items():
-        setattr(Tracer, f"__{name}__", _operator(primitive))
+        setattr(Tracer, f"__{name}__", _binary(primitive))
     for name, primitive in _UNARY.items():
         setattr(Tracer, f"__{name}__", _unary(primitive))
     for name, primitive in _EQUALITY.items():

@@ -61,10 +61,6 @@ TWO_OVER_SQRT_PI, SQRT_2PI = 2 / SQRT_PI, math.sqrt(2 * PI)
 def _row(name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = None) -> Any:
     """Declare the primitive of scipy.special.<name>; without rules it is constant."""
     ufunc = ufunc or getattr(ss, name)
-    if len(rules) == 1:
-        # SciPy has no float16 and some functions make complex numbers of real ones: unlike with one
-        # rule alone, reverse mode then brings the cotangent to the dtype of the argument.
-        rules = (*rules, None)
     derivative = Elementwise(*rules, keep=keep) if rules else Zero()
     cls = {1: Unary, 2: Binary}.get(ufunc.nin, Primitive)
     jax = jax or f"jax.scipy.special.{name}"

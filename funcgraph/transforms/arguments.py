@@ -6,7 +6,10 @@ gradient with the type of its primal. May import `core`, `ops`, `tree`.
 
 from __future__ import annotations
 
+import cmath
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ __all__ = [
     "check_like",
     "float0",
     "gradient_of",
+    "name_of",
     "positions",
     "run",
     "select",
@@ -56,6 +60,11 @@ def run(fun: Any, args: Any, kwargs: Any) -> Any:
             "`buffer = funcgraph.at(buffer)[i].set(x)`.",
             error.__cause__.line,
         ) from None
+
+
+def name_of(fun: Any) -> str:
+    """Return how messages call a function."""
+    return getattr(fun, "__name__", None) or repr(fun)
 
 
 def positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
@@ -89,10 +98,6 @@ def substitute(argnums: int | tuple[int, ...], args: tuple[Any, ...], new: Any) 
     for n, value in zip(positions(argnums, len(args)), values, strict=True):
         out[n] = value
     return tuple(out)
-
-
-def _named(path: Any, name: str) -> str:
-    return f"{name}{tree.keystr(path)}"
 
 
 def check_leaf(x: Any, where: Any, allow_int: bool, holomorphic: bool, what: str) -> Any:
@@ -138,7 +143,9 @@ def all_finite(cts: list[Any]) -> bool:
 def _finite(x: Any) -> bool:
     cls = type(x)
     if cls is np.ndarray:
-        return bool(np.isfinite(x).all())
+        flat = x.reshape(-1)
+        # One pass of the BLAS tells, unless the sum of squares overflows; that is looked into.
+        return cmath.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(x).all())
     if cls is np.float64 or cls is float:
         return math.isfinite(x)
     kind = KIND[cls]
@@ -194,30 +201,31 @@ def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: s
       what: Name of what was given, for messages.
       of: Name of what it belongs to.
     """
-    got = tree.structure(given)
+    leaves, got = tree.flatten(given)
     if got != structure:
         raise TangentMismatchError(
             f"{what} must have the structure of {of}: expected {structure}, got {got}."
         )
-    out = []
-    paths = tree.leaves_with_path(given)
-    for (path, ct), x in zip(paths, expected, strict=True):
-        out.append(_check_pair(ct, x, _named(path, what), of))
-    return out
+
+    def name(k: int) -> str:
+        return what + tree.keystr(tree.leaves_with_path(given)[k][0])
+
+    pairs = zip(leaves, expected, strict=True)
+    return [_check_pair(ct, x, functools.partial(name, k), of) for k, (ct, x) in enumerate(pairs)]
 
 
-def _check_pair(ct: Any, x: Any, name: str, of: str) -> Any:
+def _check_pair(ct: Any, x: Any, name: Callable[[], str], of: str) -> Any:
     want, got = aval_of(x), aval_of(ct)
     if not is_inexact(want.dtype):
         if is_inexact(got.dtype):
             raise TangentMismatchError(
-                f"{name} has dtype {got.dtype}, but {of} has dtype {want.dtype} there, which has "
+                f"{name()} has dtype {got.dtype}, but {of} has dtype {want.dtype} there, which has "
                 f"no derivative: convert {of} to a float, or pass a zero of dtype float0."
             )
         return None  # the (float0) tangent space of an integer has no numbers
     if want.shape != got.shape:
         raise TangentMismatchError(
-            f"{name} has shape {got.shape}, but {of} has shape {want.shape} there."
+            f"{name()} has shape {got.shape}, but {of} has shape {want.shape} there."
         )
     if want.dtype == got.dtype:
         return ct
@@ -225,6 +233,6 @@ def _check_pair(ct: Any, x: Any, name: str, of: str) -> Any:
     if safe and (want.dtype.kind == "c" or got.dtype.kind != "c"):
         return fit(cast(ct, want.dtype), x)
     raise TangentMismatchError(
-        f"{name} has dtype {got.dtype}, but {of} has dtype {want.dtype} there. Convert it with "
+        f"{name()} has dtype {got.dtype}, but {of} has dtype {want.dtype} there. Convert it with "
         f".astype({want.dtype})."
     )

@@ -20,6 +20,7 @@ from funcgraph.transforms.arguments import (
     check_leaf,
     check_like,
     gradient_of,
+    name_of,
     run,
     select,
     substitute,
@@ -74,16 +75,19 @@ def record(
     fun: Callable[..., Any], primals: tuple[Any, ...], what: str, has_aux: bool
 ) -> Recording:
     """Run a function of the primals on a tape."""
-    name = f"{what} of {getattr(fun, '__name__', repr(fun))}"
+    name = f"{what} of {name_of(fun)}"
     tape, leaves, inputs, traced = watch(primals, name, True, False)
     try:
         out = run(fun, traced, {})
     finally:
         entries = tape.end()
-    out, aux = out if has_aux else (out, None)
+    aux = None
+    if has_aux:
+        out, aux = out
+        aux = strip(tape, aux)
     outs, outputs = tree.flatten(out)
     slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
-    return Recording(leaves, inputs, entries, strip(tape, outs), outputs, slots, strip(tape, aux))
+    return Recording(leaves, inputs, entries, strip(tape, outs), outputs, slots, aux)
 
 
 def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:
@@ -171,7 +175,7 @@ def value_and_grad(
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
     """
-    name = f"grad of {getattr(fun, '__name__', repr(fun))}"
+    name = f"grad of {name_of(fun)}"
 
     @functools.wraps(fun)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[Any, Any]:

@@ -17,9 +17,17 @@ from funcgraph.core.primitive import Primitive, Zero
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import TangentMismatchError
 from funcgraph.ops.structural import cast
-from funcgraph.transforms.arguments import all_finite, check_leaf, check_like, gradient_of, run
+from funcgraph.transforms.arguments import (
+    all_finite,
+    check_leaf,
+    check_like,
+    gradient_of,
+    name_of,
+    run,
+)
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
 from funcgraph.transforms.gradient import leaf_name, record
+from funcgraph.transforms.tape import unpack
 
 __all__ = ["jvp", "linearize", "stop_gradient"]
 
@@ -68,7 +76,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
             "jvp(f, (x,), (v,))."
         )
     primals = tuple(primals)
-    name = f"jvp of {getattr(fun, '__name__', repr(fun))}"
+    name = f"jvp of {name_of(fun)}"
     leaves, structure = tree.flatten(primals)
     leaves = [
         check_leaf(x, lambda k=k: leaf_name(name, primals, k), True, False, name)
@@ -166,13 +174,13 @@ def _replay(entries: list[Any], tangents: list[Any], slots: list[Any], safe: boo
         entry = entries[i]
         if entry is None:
             continue
-        primitive, y, args, parents, attrs = entry
+        primitive, y, args, parents, attrs = unpack(entry)
         given = [None if p is None else dots[p] for p in parents]
         if all(t is None for t in given):
             continue
-        out = primitive.abstract(*args, **(attrs or {}))
+        out = primitive.abstract(*args, **attrs)
         shape = None if primitive.many else out.shape
-        t = push(primitive, y, shape, args, given, attrs or {}, safe)
+        t = push(primitive, y, shape, args, given, attrs, safe)
         if primitive.many:
             dots[i : i + len(t)] = [fit_dtype(v, a) for v, a in zip(t, out, strict=True)]
         else:

@@ -2,8 +2,10 @@
 
 The tape is a plain list; its reverse is a topological order, so the backward sweep needs neither
 sorting nor recursion. An entry is `(primitive, value, arguments, parents, attrs)`, where parents
-are the slots of the arguments (None: not traced). Nothing refers back to the tape but tracers,
-so there are no cycles.
+are the slots of the arguments (None: not traced). Where no cotangent can need `fit`, because value
+and arguments are alike in type, shape and dtype, unary and binary operations have shorter entries,
+which `unpack` brings to the general form. Nothing refers back to the tape but tracers, so there
+are no cycles.
 
 May import `core`, `ops`.
 """
@@ -15,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
-from funcgraph.core.primitive import Bilinear, General, Linear, Primitive
+from funcgraph.core.primitive import Bilinear, Elementwise, General, Linear, Primitive
 from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
 from funcgraph.ops.structural import fit, zeros
 
-__all__ = ["Tape", "TapeTracer", "backward"]
+__all__ = ["Tape", "TapeTracer", "backward", "unpack"]
 
 _ndarray = np.ndarray
 _float64 = np.float64
@@ -34,10 +36,15 @@ class TapeTracer(ValueTracer):
 
     __slots__ = ("index",)
 
-    def __init__(self, value: Any, trace: Tape, index: int) -> None:
-        self.value = value
-        self._trace = trace
-        self.index = index
+    index: int
+
+
+def _tracer(value: Any, trace: Tape, index: int) -> TapeTracer:
+    tracer = TapeTracer()  # attributes set from outside: an __init__ would double the time
+    tracer.value = value
+    tracer._trace = trace
+    tracer.index = index
+    return tracer
 
 
 def _stand_in(x: Any) -> Any:
@@ -48,7 +55,11 @@ def _stand_in(x: Any) -> Any:
 
 
 class Tape(Trace):
-    """The trace of reverse mode."""
+    """The trace of reverse mode.
+
+    `unary` and `binary` are written out where a helper would be shorter: half of the time of a
+    small operation would be spent calling it.
+    """
 
     __slots__ = ("append", "entries")
 
@@ -60,7 +71,7 @@ class Tape(Trace):
     def watch(self, value: Any) -> TapeTracer:
         """Return a tracer for an input of the differentiated function."""
         self.append(None)
-        return TapeTracer(value, self, len(self.entries) - 1)
+        return _tracer(value, self, len(self.entries) - 1)
 
     def end(self) -> list[Any]:
         """Stop recording and return the entries; later use of a tracer raises."""
@@ -75,21 +86,18 @@ class Tape(Trace):
         y = primitive.numpy(v) if KIND[type(v)] == NUMPY else primitive(v)
         if primitive.zero:
             return y
-        entries = self.entries
-        keep = primitive.keep
-        if keep == "xy":
-            self.append((primitive, y, (v,), (x.index,), None))
+        out = TapeTracer()
+        out.value = y
+        out._trace = self
+        out.index = len(self.entries)
+        kept = y if primitive.reads_output else None
+        saved = v if primitive.reads_arguments else _stand_in(v)
+        cls = type(v)
+        if cls is type(y) and (cls is _float64 or v.dtype is y.dtype):
+            self.append((primitive, kept, saved, x.index))
         else:
-            self.append(
-                (
-                    primitive,
-                    y if keep == "y" else None,
-                    (v if keep == "x" else _stand_in(v),),
-                    (x.index,),
-                    None,
-                )
-            )
-        return TapeTracer(y, self, len(entries) - 1)
+            self.append((primitive, kept, (saved,), (x.index,), {}))
+        return out
 
     def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
         """Apply a primitive of two arguments and record it."""
@@ -103,19 +111,29 @@ class Tape(Trace):
             y = y.value
         else:
             py = None
-        if KIND[type(x)] == NUMPY == KIND[type(y)]:
-            out = primitive.numpy(x, y)
+        tx, ty = type(x), type(y)
+        if tx is ty is _ndarray or tx is ty is _float64:
+            v = primitive.operator(x, y)
+            alike = tx is _float64 or (x.dtype is y.dtype is v.dtype and x.shape == y.shape)
+        elif ty is float and (tx is _ndarray or tx is _float64):
+            v = primitive.operator(x, y)
+            alike = py is None and x.dtype is v.dtype
         else:
-            out = primitive(x, y)
+            v = primitive.numpy(x, y) if KIND[tx] == NUMPY == KIND[ty] else primitive(x, y)
+            alike = False
         if primitive.zero:
-            return out
-        keep = primitive.keep
-        if keep == "":
-            args = (_stand_in(x), _stand_in(y))
-        else:
-            args = (x, y)
-        self.append((primitive, out if keep == "xy" else None, args, (px, py), None))
-        return TapeTracer(out, self, len(self.entries) - 1)
+            return v
+        out = TapeTracer()
+        out.value = v
+        out._trace = self
+        out.index = len(self.entries)
+        kept = v if primitive.reads_output else None
+        if not primitive.reads_arguments and tx is not _float64:
+            x, y = _stand_in(x), _stand_in(y)
+        self.append(
+            (primitive, kept, x, y, px, py) if alike else (primitive, kept, (x, y), (px, py), {})
+        )
+        return out
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Apply any primitive and record it."""
@@ -135,10 +153,21 @@ class Tape(Trace):
         kept, saved = _kept(primitive, y, values, parents)
         self.append((primitive, kept, saved, parents, attrs))
         if not primitive.many:
-            return TapeTracer(y, self, index)
+            return _tracer(y, self, index)
         for _ in y[1:]:
             self.append(None)  # a slot for the cotangent of each further output
-        return tuple(TapeTracer(v, self, index + k) for k, v in enumerate(y))
+        return tuple(_tracer(v, self, index + k) for k, v in enumerate(y))
+
+
+def unpack(entry: Any) -> Any:
+    """Return an entry in the general form (primitive, value, arguments, parents, attrs)."""
+    if len(entry) == 4:
+        primitive, y, x, slot = entry
+        return primitive, y, (x,), (slot,), {}
+    if len(entry) == 6:
+        primitive, y, a, b, slot_a, slot_b = entry
+        return primitive, y, (a, b), (slot_a, slot_b), {}
+    return entry
 
 
 def _kept(primitive: Primitive, y: Any, values: list[Any], parents: list[int | None]) -> Any:
@@ -238,89 +267,97 @@ def backward(entries: list[Any], seeds: list[tuple[int, Any]], count: int, safe:
         entry = entries[i]
         if entry is None:
             continue
-        primitive, y, args, parents, attrs = entry
-        if primitive.many:
-            n = len(y)
-            g: Any = tuple(slots[i : i + n])
-            if all(c is None for c in g):
-                continue
-            slots[i : i + n] = [None] * n
-        else:
-            g = slots[i]
-            if g is None:
-                continue
-            slots[i] = None
-        rules = primitive.rules
-        if rules is None:
-            _pull(cts, entry, g, safe)
-        elif safe:
-            _pull_strong(cts, entry, g)
-        elif len(rules) == 1:
-            slot = parents[0]
-            ct = rules[0](g, y, args[0]) if attrs is None else rules[0](g, y, args[0], **attrs)
+        rules = entry[0].rules
+        if rules is None or len(entry) == 5 or safe:
+            _pull(cts, i, unpack(entry), safe)
+            continue
+        g = slots[i]
+        if g is None:
+            continue
+        slots[i] = None
+        if len(entry) == 4:
+            _, y, x, slot = entry
+            ct = rules[0](g, y, x)
             if slots[slot] is None:
                 slots[slot] = ct
             else:
                 cts.add(slot, ct)
         else:
-            _pull_elementwise(cts, entry, g)
+            _, y, a, b, slot, other = entry
+            if slot is not None and (rule := rules[0]) is not None:
+                ct = rule(g, y, a, b)
+                if slots[slot] is None:
+                    slots[slot] = ct
+                else:
+                    cts.add(slot, ct)
+            if other is not None and (rule := rules[1]) is not None:
+                ct = rule(g, y, a, b)
+                if slots[other] is None:
+                    slots[other] = ct
+                else:
+                    cts.add(other, ct)
     for slot in list(reads):
         cts.settle(slot)
     return slots[:count]
 
 
-def _pull_elementwise(cts: _Cotangents, entry: Any, g: Any) -> None:
+def _pull(cts: _Cotangents, i: int, entry: Any, safe: bool) -> None:
+    """Send the cotangent of slot i, any operation's, to the arguments."""
     primitive, y, args, parents, attrs = entry
     slots = cts.slots
-    for rule, slot, x in zip(primitive.rules, parents, args, strict=False):
-        if slot is None or rule is None:
-            continue
-        ct = rule(g, y, *args) if attrs is None else rule(g, y, *args, **attrs)
-        tx = type(x)
-        if tx is not type(ct) or (
-            tx is not _float64
-            and (tx is not _ndarray or ct.shape != x.shape or ct.dtype is not x.dtype)
-        ):
-            ct = fit(ct, x)
-        if slots[slot] is None:
-            slots[slot] = ct
-        else:
-            cts.add(slot, ct)
-
-
-def _pull_strong(cts: _Cotangents, entry: Any, g: Any) -> None:
-    primitive, y, args, parents, attrs = entry
-    for rule, slot, x in zip(primitive.rules, parents, args, strict=False):
-        if slot is not None and rule is not None:
-            cts.add(slot, fit(strong_elementwise(rule, g, y, args, attrs or {}), x))
-
-
-def _pull(cts: _Cotangents, entry: Any, g: Any, safe: bool) -> None:
-    """Send the cotangent of a linear, bilinear or general operation to its arguments."""
-    primitive, y, args, parents, attrs = entry
-    attrs = attrs or {}
+    n = len(y) if primitive.many else 1
+    gs = slots[i : i + n]
+    if all(g is None for g in gs):
+        return
+    slots[i : i + n] = [None] * n
     derivative = primitive.derivative
-    if isinstance(derivative, Linear):
-        if primitive.add_into is not None and cts.add_read(parents[0], entry, g):
-            return
-        results = derivative.transpose(g, *args, **attrs)
+    results: Any
+    if primitive.add_into is not None and cts.add_read(parents[0], entry, gs[0]):
+        return
+    if isinstance(derivative, Elementwise):
+        results = _pull_elementwise(derivative, gs[0], y, args, parents, attrs, safe)
+    elif isinstance(derivative, Linear):
+        results = derivative.transpose(gs[0], *args, **attrs)
         if derivative.count == 1:
             results = (results,)
     elif isinstance(derivative, Bilinear):
-        results = _pull_bilinear(derivative, g, args, parents, attrs, safe)
+        results = _pull_bilinear(derivative, gs[0], args, parents, attrs, safe)
     else:
-        if primitive.many:
-            g = tuple(zeros(v) if c is None else c for c, v in zip(g, y, strict=True))
-        if derivative.vjp is None:
-            results = _transposed(derivative, g, y, args, parents, attrs, safe)
-        else:
-            results = derivative.vjp(g, y, *args, **attrs)
-        if safe:
-            gs = g if primitive.many else (g,)
-            results = [None if r is None else strong_general(r, gs) for r in results]
+        results = _pull_general(derivative, gs, y, args, parents, attrs, safe)
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
             cts.add(slot, fit(ct, x))
+
+
+def _pull_elementwise(
+    derivative: Elementwise, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
+) -> list[Any]:
+    out: list[Any] = []
+    for rule, slot in zip(derivative.rules, parents, strict=False):
+        if slot is None or rule is None:
+            out.append(None)
+        elif safe:
+            out.append(strong_elementwise(rule, g, y, args, attrs))
+        else:
+            out.append(rule(g, y, *args, **attrs))
+    return out
+
+
+def _pull_general(
+    derivative: Any, gs: list[Any], y: Any, args: Any, parents: Any, attrs: Any, safe: bool
+) -> Any:
+    if type(y) is tuple:
+        gs = [zeros(v) if c is None else c for c, v in zip(gs, y, strict=True)]
+        g: Any = tuple(gs)
+    else:
+        g = gs[0]
+    if derivative.vjp is None:
+        results = _transposed(derivative, g, y, args, parents, attrs, safe)
+    else:
+        results = derivative.vjp(g, y, *args, **attrs)
+    return (
+        [None if r is None else strong_general(r, tuple(gs)) for r in results] if safe else results
+    )
 
 
 def _transposed(

@@ -171,8 +171,10 @@ def check_precision(p: Problem, width: str) -> None:
     with np.errstate(all="ignore"):
         try:
             expected = q.f(*q.xs)
-        except (TypeError, np.linalg.LinAlgError):
-            pytest.skip(f"NumPy has no {width} precision here")
+        except (TypeError, np.linalg.LinAlgError) as error:  # NumPy has no such precision here
+            with pytest.raises(type(error)):
+                fg.vjp(q.f, *q.xs)
+            return
         ys, tangents = fg.jvp(q.f, q.xs, random_like(q.xs, 1))
         values, pullback = fg.vjp(q.f, *q.xs)
         for y, value, t, e in zip(ys, values, tangents, expected, strict=True):

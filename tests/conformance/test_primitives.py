@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests.conformance.oracle import Problem
 from tests.conformance.samples import SAMPLES
 from tests.conformance.spec import Sample
 
-if importlib.util.find_spec("scipy"):
-    pass
+if importlib.util.find_spec("scipy"):  # declares further primitives
+    importlib.import_module("funcgraph.scipy.linalg")
+    importlib.import_module("funcgraph.scipy.special")
 
 
 def problem(primitive: Primitive, sample: Sample) -> Problem:

@@ -33,10 +33,8 @@ def check(f: Any, x: Any, tol: float = 1e-6) -> None:
     np.testing.assert_allclose(np.sum(pullback(ct)[0] * t), np.sum(ct * slope), rtol=tol, atol=tol)
 
 
-@pytest.mark.parametrize("name", NUMPY_UFUNCS)
+@pytest.mark.parametrize("name", sorted(NUMPY_UFUNCS.keys() - {"isnat"}))  # dates are never traced
 def test_every_ufunc_is_known(name: str) -> None:
-    if name == "isnat":  # dates are never traced
-        pytest.skip("for dates only")
     assert NUMPY_UFUNCS[name] in UFUNCS
     assert name in fnp.__all__
 
