@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -195,8 +197,11 @@ def measure(subjects: list[Subject], repeats: int) -> dict[str, tuple[float, flo
         run()
         counts[name] = max(1, int(0.02 / (time.perf_counter() - start)))
     times: dict[str, list[float]] = {name: [] for name, _ in subjects}
+    order = random.Random(0)
     for _ in range(repeats):
-        for name, run in subjects:
+        # In turn, and each time after another one, whose threads may spin on for a moment.
+        for name, run in order.sample(subjects, len(subjects)):
+            run()
             start = time.perf_counter()
             for _ in range(counts[name]):
                 run()
@@ -231,7 +236,7 @@ def main() -> None:
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(os.cpu_count() or 1)
     versions = {
-        m.__name__: getattr(m, "__version__", "")
+        m.__name__: importlib.metadata.version(m.__name__)
         for m in (np, optional("autograd"), torch, jax, fg)
         if m
     }

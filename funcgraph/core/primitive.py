@@ -25,7 +25,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.jaxlink import jax_name
-from funcgraph.core.trace import JAX, KIND, TRACER
+from funcgraph.core.trace import JAX, KIND, TRACER, UFUNCS, UNARY
 
 __all__ = [
     "REGISTRY",
@@ -38,6 +38,8 @@ __all__ = [
     "Primitive",
     "Unary",
     "Zero",
+    "register_ufunc",
+    "ufunc_aval",
 ]
 
 Rule = Callable[..., Any]
@@ -241,6 +243,13 @@ class Binary(Primitive):
         if ky == TRACER:
             return y._trace.binary(self, x, y)
         return self.jax(x, y) if kx or ky else self.numpy(x, y)
+
+
+def register_ufunc(primitive: Primitive) -> None:
+    """Make a primitive the meaning of its ufunc on tracers."""
+    UFUNCS[primitive.numpy] = primitive
+    if isinstance(primitive, Unary):
+        UNARY[primitive.numpy] = primitive
 
 
 def ufunc_aval(ufunc: Any) -> Callable[..., Aval]:

@@ -35,6 +35,7 @@ __all__ = [
     "NUMPY",
     "TRACER",
     "UFUNCS",
+    "UNARY",
     "Trace",
     "Tracer",
     "ValueTracer",
@@ -58,6 +59,7 @@ KIND = _Kinds()
 
 # What plain `np.f(tracer)` means: filled by funcgraph.ops and funcgraph.numpy.
 UFUNCS: dict[Any, Callable[..., Any]] = {}
+UNARY: dict[Any, Any] = {}  # those of UFUNCS that are primitives of one argument: the fast path
 UFUNC_METHODS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
@@ -194,10 +196,11 @@ class Tracer:
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method == "__call__" and not kwargs:
-            handler = UFUNCS.get(ufunc)
-            if handler is not None:
-                return handler(*inputs)
+        if not kwargs and method == "__call__":
+            if ufunc in UNARY:
+                return self._trace.unary(UNARY[ufunc], self)
+            if ufunc in UFUNCS:
+                return UFUNCS[ufunc](*inputs)
         return _ufunc_general(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of
-from funcgraph.core.primitive import Binary, Elementwise, Linear, Primitive, Unary, Zero, ufunc_aval
+from funcgraph.core.primitive import (
+    Binary,
+    Elementwise,
+    Linear,
+    Primitive,
+    Unary,
+    Zero,
+    register_ufunc,
+    ufunc_aval,
+)
 from funcgraph.core.trace import UFUNCS
 from funcgraph.ops.structural import where, zeros
 
@@ -22,7 +31,7 @@ LN2, LN10 = math.log(2), math.log(10)
 def _declare(cls: Any, ufunc: Any, derivative: Any, jax: Any, name: str | None) -> Any:
     name = name or ufunc.__name__  # such as absolute, not abs
     primitive = cls(name, ufunc, jax or f"jax.numpy.{name}", ufunc_aval(ufunc), derivative)
-    UFUNCS[ufunc] = primitive
+    register_ufunc(primitive)
     return primitive
 
 

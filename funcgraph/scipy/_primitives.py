@@ -21,6 +21,7 @@ from funcgraph.core.primitive import (
     Primitive,
     Unary,
     Zero,
+    register_ufunc,
     ufunc_aval,
 )
 from funcgraph.core.trace import UFUNCS
@@ -65,7 +66,7 @@ def _row(name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = 
     cls = {1: Unary, 2: Binary}.get(ufunc.nin, Primitive)
     jax = jax or f"jax.scipy.special.{name}"
     primitive = cls(name, ufunc, jax, ufunc_aval(ufunc), derivative)
-    UFUNCS[ufunc] = primitive
+    register_ufunc(primitive)
     return primitive
 
 
@@ -98,7 +99,7 @@ def _many(name: str, slopes: Callable[..., Any]) -> Any:
 
     jax = f"jax.scipy.special.{name}"
     primitive = Primitive(name, ufunc, jax, aval, General(jvp, vjp), many=True)
-    UFUNCS[ufunc] = primitive
+    register_ufunc(primitive)
     return primitive
 
 

@@ -128,7 +128,7 @@ class Tape(Trace):
         out._trace = self
         out.index = len(self.entries)
         kept = v if primitive.reads_output else None
-        if not primitive.reads_arguments and tx is not _float64:
+        if not (primitive.reads_arguments or (alike and v.nbytes <= _SMALL)):
             x, y = _stand_in(x), _stand_in(y)
         self.append(
             (primitive, kept, x, y, px, py) if alike else (primitive, kept, (x, y), (px, py), {})
