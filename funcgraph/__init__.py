@@ -10,21 +10,36 @@ from funcgraph import errors, numpy, tree
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
+from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
+from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
+from funcgraph.transforms.vmap import vmap
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "all_gather",
     "at",
+    "axis_index",
     "concrete",
     "errors",
     "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jvp",
     "linearize",
     "numpy",
+    "pmax",
+    "pmean",
+    "pmin",
+    "psum",
     "stop_gradient",
     "tree",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]

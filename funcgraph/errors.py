@@ -12,6 +12,8 @@ import sys
 import numpy
 
 __all__ = [
+    "BatchAxisError",
+    "ConcretizationError",
     "FuncgraphError",
     "GradientDtypeError",
     "InPlaceWriteError",
@@ -75,6 +77,14 @@ class LeakedTracerError(FuncgraphError, RuntimeError):
 
 class TracerConversionError(FuncgraphError, TypeError):
     """A tracer was about to be turned into a plain number or array, losing its derivative."""
+
+
+class ConcretizationError(FuncgraphError, TypeError):
+    """Python asked for a value that a transformation hides: under vmap each lane has another."""
+
+
+class BatchAxisError(FuncgraphError, ValueError):
+    """An axis to map over is missing, has another length, or has no such name."""
 
 
 class TracerBoolError(FuncgraphError, TypeError):

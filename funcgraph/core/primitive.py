@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.aval import Aval, aval_of, ndim_of
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.trace import JAX, KIND, TRACER, UFUNCS, UNARY
 
@@ -38,11 +38,24 @@ __all__ = [
     "Primitive",
     "Unary",
     "Zero",
+    "aligned",
     "register_ufunc",
     "ufunc_aval",
 ]
 
 Rule = Callable[..., Any]
+Batch = Callable[[Any, int, tuple[Any, ...], tuple[bool, ...], dict[str, Any]], Any]
+
+
+def aligned(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    """Batch an operation that broadcasts over leading axes: align the other axes to the right."""
+    ndims = [ndim_of(a) - b for a, b in zip(args, batched, strict=True)]
+    rank = max(ndims)
+    args = [
+        a[(slice(None), *(None,) * (rank - n))] if b and n < rank else a
+        for a, b, n in zip(args, batched, ndims, strict=True)
+    ]
+    return primitive(*args, **attrs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,10 @@ class Primitive:
         the `jax` module first.
       aval: aval(*avals, **attrs) gives the Aval of the result (a tuple of them, if several).
       derivative: One of the five kinds.
-      outputs: 1, or "many" if the value is a tuple.
+      batch: batch(primitive, size, args, batched, attrs) gives the value for a batch: arguments
+        marked in `batched` have a batch axis of length `size` in front, and so has the result.
+        Elementwise operations need none.
+      many: Whether the value is a tuple.
 
     Example:
       >>> from funcgraph.ops.elementwise import sin
@@ -141,6 +157,7 @@ class Primitive:
         "_jax",
         "add_into",
         "aval",
+        "batch",
         "derivative",
         "many",
         "name",
@@ -159,17 +176,22 @@ class Primitive:
         jax: str | Callable[..., Any],
         aval: Callable[..., Any],
         derivative: Derivative,
+        batch: Batch | None = None,
         many: bool = False,
     ) -> None:
         if name in REGISTRY:
             raise ValueError(f"primitive {name!r} is declared twice")
-        if not isinstance(derivative, Derivative) or not callable(aval) or not callable(numpy):
+        if batch is None and (isinstance(derivative, Elementwise) or type(self) is not Primitive):
+            batch = aligned
+        rules = isinstance(derivative, Derivative), callable(aval), callable(numpy), callable(batch)
+        if not all(rules):
             raise TypeError(f"primitive {name!r}: a rule is missing or of the wrong type")
         self.name = name
         self.numpy = numpy
         self._jax = jax
         self.aval = aval
         self.derivative = derivative
+        self.batch = batch
         self.many = many
         self.operator = OPERATORS.get(numpy, numpy)
         self.zero = isinstance(derivative, Zero)

@@ -147,7 +147,7 @@ class Tracer:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.concrete()!r}, level={self._trace.level})"
+        return f"{type(self).__name__}({self.dtype}{list(self.shape)}, level={self._trace.level})"
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -226,6 +226,9 @@ class ValueTracer(Tracer):
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         """Type of the elements."""
         return dtype_of(self.value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.value!r}, level={self._trace.level})"
 
     def concrete(self) -> Any:
         """Return the value without its derivative."""

@@ -16,9 +16,9 @@ from typing import Any
 
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.trace import FUNCTIONS, JAX, KIND, TRACER
-from funcgraph.errors import InPlaceWriteError
+from funcgraph.errors import ConcretizationError, InPlaceWriteError
 
-__all__ = ["NON_DIFFERENTIABLE", "concrete", "function", "kind_of", "non_differentiable"]
+__all__ = ["NON_DIFFERENTIABLE", "concrete", "function", "kind_of", "known", "non_differentiable"]
 
 # NumPy functions that are applied to the plain values: their results carry no derivative.
 NON_DIFFERENTIABLE: set[Any] = set()
@@ -122,6 +122,14 @@ def concrete(x: Any) -> Any:
     if cls is dict:
         return {k: concrete(v) for k, v in x.items()}
     return x.concrete() if KIND[cls] == TRACER else x
+
+
+def known(x: Any) -> Any:
+    """Return concrete(x), or None where a transformation hides the value (vmap)."""
+    try:
+        return concrete(x)
+    except ConcretizationError:
+        return None
 
 
 def non_differentiable(numpy_function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, is_inexact
 from funcgraph.core.trace import UFUNCS, unsupported
-from funcgraph.numpy._register import concrete, function, non_differentiable
+from funcgraph.numpy._register import function, known, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import special
@@ -59,7 +59,8 @@ def angle(z: Any, deg: bool = False) -> Any:
 def real_if_close(a: Any, tol: float = 100) -> Any:
     """Return the real part if all imaginary parts vanish up to rounding; looks at the values."""
     x = as_array(a)
-    return x if np.iscomplexobj(np.real_if_close(concrete(x), tol)) else real(x)
+    plain = known(x)
+    return x if plain is None or np.iscomplexobj(np.real_if_close(plain, tol)) else real(x)
 
 
 @function(np.round)

@@ -16,7 +16,13 @@ import numpy as np
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import FUNCTIONS, KIND, NUMPY
 from funcgraph.errors import InPlaceWriteError
-from funcgraph.numpy._register import NON_DIFFERENTIABLE, concrete, function, non_differentiable
+from funcgraph.numpy._register import (
+    NON_DIFFERENTIABLE,
+    concrete,
+    function,
+    known,
+    non_differentiable,
+)
 from funcgraph.numpy.creation import as_array, as_dtype
 from funcgraph.numpy.manipulation import along, flat
 from funcgraph.ops import manipulation as lookups
@@ -259,6 +265,26 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return result if shape_of(result) == shape else st.broadcast_to(result, shape)
 
 
+def _piecewise_everywhere(x: Any, masks: Any, functions: Any, args: Any, kw: Any) -> Any:
+    """Apply every function to all elements and choose: for masks that are not known."""
+    masks = (
+        list(masks) if isinstance(masks, list | tuple) or ndim_of(masks) > ndim_of(x) else [masks]
+    )
+    y: Any = np.zeros(shape_of(x), dtype_of(x))
+    functions = list(functions)
+    if len(functions) == len(masks) + 1:
+        last = functions.pop()
+        y = last(x, *args, **kw) if callable(last) else last
+    elif len(functions) != len(masks):
+        raise ValueError(
+            f"with {len(masks)} condition(s), as many functions are expected, or one more, got "
+            f"{len(functions)}"
+        )
+    for mask, f in zip(masks, functions, strict=True):
+        y = st.where(mask, f(x, *args, **kw) if callable(f) else f, y)
+    return as_dtype(y, dtype_of(x))
+
+
 @function(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
     """Apply to the elements of each mask its own function (or set them to its own number).
@@ -267,7 +293,10 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     for the elements at which none is true, which else become 0.
     """
     x = as_array(x)
-    condlist = concrete(condlist)
+    plain = known(condlist)
+    if plain is None:
+        return _piecewise_everywhere(x, condlist, funclist, args, kw)
+    condlist = plain
     if np.isscalar(condlist) or (
         not isinstance(condlist[0], list | np.ndarray) and ndim_of(x) != 0
     ):

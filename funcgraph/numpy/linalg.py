@@ -11,7 +11,7 @@ import numpy as np
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import unsupported
 from funcgraph.numpy import matrices, products
-from funcgraph.numpy._register import concrete, function, non_differentiable
+from funcgraph.numpy._register import function, known, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.numpy.reductions import max, min, sum
 from funcgraph.ops import decompositions as dec
@@ -146,10 +146,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     elif rcond == -1:
         rcond = float(np.finfo(dtype_of(a)).eps)
     s = svdvals(a)
-    plain = concrete(s)
-    rank = np.int32((plain > rcond * plain.max(initial=0)).sum())
+    plain = known(s)
+    if plain is None:
+        rank = (s > rcond * s[..., :1]).sum().astype(np.int32)
+    else:
+        rank = np.int32((plain > rcond * plain.max(initial=0)).sum())
     x = matmul(dec.pinv(a, rcond=rcond, hermitian=False), b)
-    if rank < n or m <= n:
+    if m <= n or (plain is not None and rank < n):
         return x, np.zeros(0, dtype_of(s)), rank, s
     rest = b - matmul(a, x)
     squares = ew.real(rest * ew.conjugate(rest)) if ew.is_complex(rest) else ew.square(rest)
@@ -217,16 +220,17 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:
 
 @function(np.linalg.eig)
 def eig(a: Any) -> Any:
-    """Return eigenvalues and eigenvectors (real if all eigenvalues are: looks at values)."""
+    """Return eigenvalues and eigenvectors (real if all eigenvalues are known to be)."""
     w, v = dec.eig(_square(a))
-    if not ew.is_complex(as_array(a)) and not np.any(np.imag(concrete(w))):
+    plain = known(w)
+    if plain is not None and not ew.is_complex(as_array(a)) and not np.any(np.imag(plain)):
         return EigResult(ew.real(w), ew.real(v))
     return EigResult(w, v)
 
 
 @function(np.linalg.eigvals)
 def eigvals(a: Any) -> Any:
-    """Return the eigenvalues (real if all are: looks at values)."""
+    """Return the eigenvalues (real if all are known to be)."""
     return eig(a)[0]
 
 

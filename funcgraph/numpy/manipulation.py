@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
-from funcgraph.numpy._register import concrete, function
+from funcgraph.numpy._register import concrete, function, known
 from funcgraph.numpy.creation import as_array, as_dtype, with_ndim
 from funcgraph.ops import structural as st
 from funcgraph.ops.indexing import index
@@ -73,9 +73,9 @@ def with_order(x: Any, order: str | None) -> Any:
     ndim = ndim_of(x)
     axes = tuple(reversed(range(ndim)))
     if order == "K":
-        strides = np.abs(np.asarray(concrete(x)).strides)
+        strides = np.abs(np.asarray(known(x)).strides) if known(x) is not None else axes
         axes = tuple(sorted(range(ndim), key=lambda k: -strides[k]))
-    elif order == "A" and not np.isfortran(concrete(x)):
+    elif order == "A" and (known(x) is None or not np.isfortran(known(x))):
         return x
     return st.transpose(x, axes=axes)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.numpy import linalg
-from funcgraph.numpy._register import concrete, function
+from funcgraph.numpy._register import function, known
 from funcgraph.numpy.calculus import convolve
 from funcgraph.numpy.creation import as_array, as_dtype, vander
 from funcgraph.numpy.products import matmul, outer
@@ -39,8 +39,11 @@ def _coefficients(p: Any) -> Any:
 
 
 def _trimmed(p: Any) -> Any:
-    """Return p without leading zeros, but at least one coefficient."""
-    nonzero = np.flatnonzero(concrete(p))
+    """Return p without leading zeros, but at least one coefficient; as it is, if not known."""
+    plain = known(p)
+    if plain is None:
+        return p
+    nonzero = np.flatnonzero(plain)
     first = int(nonzero[0]) if len(nonzero) else shape_of(p)[0] - 1
     return p[first:] if first > 0 else p
 
@@ -90,9 +93,9 @@ def polydiv(u: Any, v: Any) -> Any:
         quotient.append(scale * u[k])
         u = u - pad_zeros(quotient[-1] * v, widths=((k, m - n - k),))
     q = stack(*quotient, axis=0) if quotient else np.zeros(1, dtype)
-    rest = concrete(u)
+    rest = known(u)
     first = 0
-    while first < m and np.allclose(rest[first], 0, rtol=1e-14):
+    while rest is not None and first < m and np.allclose(rest[first], 0, rtol=1e-14):
         first += 1
     return q, u[first:]
 
@@ -202,9 +205,9 @@ def polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: 
 
 
 def _are_conjugate(x: Any) -> bool:
-    """Return whether numbers come in conjugate pairs, so that their polynomial is real."""
-    zeros = concrete(x)
-    return bool(np.all(np.sort(zeros) == np.sort(zeros.conjugate())))
+    """Return whether numbers are known to come in conjugate pairs (their polynomial is real)."""
+    zeros = known(x)
+    return zeros is not None and bool(np.all(np.sort(zeros) == np.sort(zeros.conjugate())))
 
 
 @function(np.poly)
@@ -229,7 +232,8 @@ def roots(p: Any) -> Any:
     p = _coefficients(p)
     if ndim_of(p) != 1:
         raise ValueError("Input must be a rank-1 array.")
-    nonzero = np.flatnonzero(concrete(p))
+    plain = known(p)
+    nonzero = np.arange(shape_of(p)[0]) if plain is None else np.flatnonzero(plain)
     if not len(nonzero):
         return np.array([])
     zeros = shape_of(p)[0] - int(nonzero[-1]) - 1

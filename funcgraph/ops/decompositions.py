@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, promote, shape_of
-from funcgraph.core.primitive import General, Primitive
+from funcgraph.core.primitive import General, Primitive, aligned
 from funcgraph.ops.elementwise import (
     absolute,
     conjugate,
@@ -118,6 +118,7 @@ solve = Primitive(
         (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), promote(a, b)
     ),
     General(_solve_jvp, _solve_vjp),
+    aligned,
 )
 
 
@@ -132,6 +133,7 @@ inv = Primitive(
     "jax.numpy.linalg.inv",
     _square,
     General(lambda t, y, a: -matmul(matmul(y, t[0]), y), _inv_vjp),
+    aligned,
 )
 
 
@@ -158,7 +160,9 @@ def _jax_cofactor(jax: Any, a: Any) -> Any:
     return jnp.linalg.det(a)[..., None, None] * jnp.swapaxes(jnp.linalg.inv(a), -1, -2)
 
 
-cofactor = Primitive("cofactor", _np_cofactor, _jax_cofactor, _square, General(_cofactor_jvp, None))
+cofactor = Primitive(
+    "cofactor", _np_cofactor, _jax_cofactor, _square, General(_cofactor_jvp, None), aligned
+)
 
 
 def _per_matrix(g: Any) -> Any:
@@ -175,6 +179,7 @@ det = Primitive(
         lambda t, y, a: einsum("...ij,...ij->...", cofactor(a), t[0]),
         lambda g, y, a: (_per_matrix(g) * cofactor(a),),
     ),
+    aligned,
 )
 
 
@@ -195,6 +200,7 @@ slogdet = Primitive(
     lambda jax, a: tuple(jax.numpy.linalg.slogdet(a)),
     _slogdet_aval,
     General(_slogdet_jvp, None),
+    aligned,
     many=True,
 )
 
@@ -216,6 +222,7 @@ pinv = Primitive(
     lambda jax, a, rcond, hermitian: jax.numpy.linalg.pinv(a, rcond, hermitian),
     lambda a, rcond, hermitian: Aval((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype),
     General(_pinv_jvp, None),
+    aligned,
 )
 
 # --- factorisations -------------------------------------------------------------------------------
@@ -238,6 +245,7 @@ cholesky = Primitive(
     "jax.numpy.linalg.cholesky",
     _square,
     General(_cholesky_jvp, None),
+    aligned,
 )
 
 
@@ -254,6 +262,7 @@ eigh = Primitive(
     lambda jax, a: tuple(jax.numpy.linalg.eigh(a)),
     lambda a: (Aval(a.shape[:-1], real_dtype(a.dtype)), _square(a)),
     General(_eigh_jvp, None),
+    aligned,
     many=True,
 )
 
@@ -286,6 +295,7 @@ eig = Primitive(
         Aval(a.shape, _complex_dtype(a.dtype)),
     ),
     General(_eig_jvp, None),
+    aligned,
     many=True,
 )
 
@@ -309,6 +319,7 @@ qr = Primitive(
     lambda jax, a: tuple(jax.numpy.linalg.qr(a)),
     lambda a: (_square(a), Aval((*a.shape[:-2], a.shape[-1], a.shape[-1]), a.dtype)),
     General(_qr_jvp, None),
+    aligned,
     many=True,
 )
 
@@ -351,5 +362,6 @@ svd = Primitive(
     lambda jax, a: tuple(jax.numpy.linalg.svd(a, full_matrices=False)),
     _svd_aval,
     General(_svd_jvp, None),
+    aligned,
     many=True,
 )

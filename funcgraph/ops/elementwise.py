@@ -19,6 +19,7 @@ from funcgraph.core.primitive import (
     Primitive,
     Unary,
     Zero,
+    aligned,
     register_ufunc,
     ufunc_aval,
 )
@@ -199,7 +200,7 @@ sign, signbit, spacing = unary(np.sign), unary(np.signbit), unary(np.spacing)
 floor_divide = binary(np.floor_divide)
 round_to = Primitive("round", lambda x, decimals: np.round(x, decimals),
                      lambda jax, x, decimals: jax.numpy.round(x, decimals),
-                     lambda x, decimals: Aval(x.shape, x.dtype), Zero())
+                     lambda x, decimals: Aval(x.shape, x.dtype), Zero(), aligned)
 isfinite, isinf, isnan = unary(np.isfinite), unary(np.isinf), unary(np.isnan)
 greater, greater_equal = binary(np.greater), binary(np.greater_equal)
 less, less_equal = binary(np.less), binary(np.less_equal)

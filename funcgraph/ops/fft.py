@@ -12,7 +12,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, shape_of
 from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.ops.elementwise import conjugate, real
-from funcgraph.ops.structural import pad_zeros
+from funcgraph.ops.structural import pad_zeros, shifted
 
 __all__ = ["fft", "ifft", "irfft", "rfft"]
 
@@ -31,6 +31,7 @@ def _declare(name: str) -> Primitive:
         lambda jax, x, axis, norm: getattr(jax.numpy.fft, name)(x, axis=axis, norm=norm),
         lambda x, axis, norm: Aval(x.shape, _complex(x.dtype)),
         Linear(lambda g, x, axis, norm: transform(g, axis=axis, norm=norm)),
+        shifted,
     )
     return transform
 
@@ -59,6 +60,7 @@ rfft = Primitive(
     lambda jax, x, axis, norm: jax.numpy.fft.rfft(x, axis=axis, norm=norm),
     lambda x, axis, norm: Aval(_half(x.shape, axis, x.shape[axis] // 2 + 1), _complex(x.dtype)),
     Linear(_transpose_rfft),
+    shifted,
 )
 
 
@@ -81,4 +83,5 @@ irfft = Primitive(
         _half(x.shape, axis, n), np.fft.irfft(np.zeros(2, x.dtype)).dtype
     ),
     Linear(_transpose_irfft),
+    shifted,
 )

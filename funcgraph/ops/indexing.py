@@ -11,11 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import Aval, dtype_of, shape_of
+from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import TracerConversionError
-from funcgraph.ops.structural import cast, where, zeros
+from funcgraph.ops.structural import (
+    cast,
+    expand_dims,
+    reshape,
+    spread,
+    transpose,
+    where,
+    zeros,
+)
 
 __all__ = ["ARRAY", "getitem", "index", "index_add", "index_set", "index_sum", "split_index"]
 
@@ -31,6 +39,7 @@ class _Array:
 
 ARRAY = _Array()
 Template = tuple[Any, ...]
+Axes = tuple[int, ...]
 
 
 def split_index(idx: Any) -> tuple[Template, tuple[Any, ...]]:
@@ -57,6 +66,8 @@ def split_index(idx: Any) -> tuple[Template, tuple[Any, ...]]:
                 f"an index must be an integer, but a traced array of dtype {part.dtype} was used. "
                 "Round it first (np.round(x).astype(int)); an index has no derivative."
             )
+        elif isinstance(part, Tracer) and part.dtype.kind == "b":
+            template.append(part.concrete())  # how many elements it reads depends on its values
         elif KIND[cls] != NUMPY:
             template.append(ARRAY)
             arrays.append(part)
@@ -100,12 +111,138 @@ def _np_getitem(x: Any, *arrays: Any, template: Template) -> Any:
     return x[_join(template, arrays)]
 
 
+# --- batching -------------------------------------------------------------------------------------
+
+
+def _items(template: Template, arrays: Any, batched: Any, ndim: int) -> tuple[list[Any], Axes]:
+    """Return an index of an array with `ndim` axes, one entry for each axis or new axis.
+
+    An entry is a slice, None, or a pair (integer array, whether it has a batch axis). Masks become
+    the positions of their true elements; beside arrays, an integer is an array of no axes. A single
+    bool reads an axis of length 1; the second result says where these have to be inserted first.
+    """
+    joined = iter(zip(arrays, batched, strict=True))
+    out: list[Any] = []
+    advanced = not is_basic(template)
+    for part in template:
+        if part is ARRAY:
+            out.append(next(joined))
+        elif isinstance(part, np.ndarray) and part.ndim:
+            out += [(k, False) for k in np.nonzero(part)]
+        elif isinstance(part, (bool, np.bool_, np.ndarray)):
+            out.append((np.arange(int(part)), False, "new"))
+        elif type(part) is int and advanced:
+            out.append((np.intp(part), False))
+        else:
+            out.append(part)
+    new = [part for part in out if type(part) is tuple and len(part) == 3]
+    missing = ndim + len(new) - sum(part is not None and part is not Ellipsis for part in out)
+    k = next((k for k, part in enumerate(out) if part is Ellipsis), len(out))
+    out = [*out[:k], *[slice(None)] * missing, *out[k + 1 :]]
+    axes = [part for part in out if part is not None]
+    inserted = tuple(k for k, part in enumerate(axes) if type(part) is tuple and len(part) == 3)
+    return [part[:2] if type(part) is tuple else part for part in out], inserted
+
+
+def batched_index(
+    template: Template, arrays: Any, size: int, ndim: int, whole: bool, batched: Any
+) -> tuple[Template, tuple[Any, ...], Axes, Axes]:
+    """Return the index that reads (or writes) a whole batch.
+
+    Args:
+      template: The index of one lane.
+      arrays: Its integer arrays.
+      size: The number of lanes.
+      ndim: The number of axes of the indexed array, without the batch axis.
+      whole: Whether the indexed array has a batch axis in front.
+      batched: For each array, whether it has one.
+
+    Returns:
+      Template and arrays of the index; the order in which to transpose what it reads so that the
+      batch axis is in front, followed by the axes of one lane; and the axes of length 1 to insert
+      into the indexed array first.
+    """
+    items, inserted = _items(template, arrays, batched, ndim)
+    places = [k for k, part in enumerate(items) if type(part) is tuple]
+    ranks = [ndim_of(items[k][0]) - items[k][1] for k in places]
+    r = max(ranks, default=0)
+    adjacent = not places or places == list(range(places[0], places[-1] + 1))
+    before = places[0] if places and adjacent else 0  # axes of the result before those of arrays
+    plain = sum(part is None or type(part) is slice for part in items)
+    rank = r + plain
+    found: list[Any] = []
+    for k, n in zip(places, ranks, strict=True):
+        a, b = items[k]
+        found.append(a[(slice(None), *(None,) * (r - n))] if b and n < r else a)
+        items[k] = ARRAY
+    order = tuple(range(rank + 1))
+    if not any(batched):  # the batch axis of x stays where it is, unless arrays go before it
+        items.insert(0, slice(None))
+        if not adjacent:
+            order = (r, *range(r), *range(r + 1, rank + 1))
+    elif whole:
+        items.insert(0, ARRAY)
+        found.insert(0, np.arange(size).reshape((size,) + (1,) * r))
+        if before:
+            rest = range(r + 1, rank + 1)
+            order = (0, *rest[:before], *range(1, r + 1), *rest[before:])
+    else:
+        order = (before, *range(before), *range(before + 1, rank + 1))
+    return tuple(items), tuple(found), order, tuple(k + whole for k in inserted)
+
+
+def _ordered(x: Any, order: tuple[int, ...]) -> Any:
+    return x if order == tuple(range(len(order))) else transpose(x, axes=order)
+
+
+def _batch_getitem(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    x, *arrays = args
+    template, found, order, inserted = batched_index(
+        attrs["template"], arrays, size, ndim_of(x) - batched[0], batched[0], batched[1:]
+    )
+    x = expand_dims(x, inserted) if inserted else x
+    return _ordered(getitem(x, *found, template=template), order)
+
+
+def _batch_update(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    x, v, *arrays = args
+    x = spread(x, size, batched[0])
+    shape = shape_of(x)
+    template, found, order, inserted = batched_index(
+        attrs["template"], arrays, size, len(shape) - 1, True, batched[2:]
+    )
+    x = expand_dims(x, inserted) if inserted else x
+    v = v if batched[1] else expand_dims(v, (0,))
+    missing = len(order) - ndim_of(v)
+    v = expand_dims(v, tuple(range(1, missing + 1))) if missing else v
+    v = _ordered(v, tuple(int(k) for k in np.argsort(order)))
+    return reshape(primitive(x, v, *found, template=template), shape=shape)
+
+
+def _batch_index_sum(primitive: Any, size: int, gs: Any, batched: Any, attrs: Any) -> Any:
+    cts, templates = [], []
+    shape = (size, *attrs["shape"])
+    rest = np.zeros(shape, attrs["dtype"])
+    for g, b, template in zip(gs, batched, attrs["templates"], strict=True):
+        joined, found, order, inserted = batched_index(template, (), size, len(shape) - 1, True, ())
+        if inserted:
+            rest = _batch_update(index_add, size, (rest, g), (True, b), {"template": template})
+            continue
+        templates.append(_join(joined, found))
+        cts.append(_ordered(spread(g, size, b), tuple(int(k) for k in np.argsort(order))))
+    total = index_sum(*cts, shape=shape, dtype=attrs["dtype"], templates=tuple(templates))
+    return rest + total if len(cts) < len(gs) else total
+
+
+# --- primitives -----------------------------------------------------------------------------------
+
 getitem = Primitive(
     "getitem",
     _np_getitem,
     lambda jax, x, *arrays, template: jax.numpy.asarray(x)[_join(template, arrays)],
     _aval_getitem,
     Linear(_transpose_getitem, add_into=_add_into),
+    _batch_getitem,
 )
 
 
@@ -144,19 +281,18 @@ index_add = Primitive(
         lambda g, x, v, *arrays, template: (g, _read_back(g, v, arrays, template)),
         count=2,
     ),
+    _batch_update,
 )
 
 
 def _transpose_set(g: Any, x: Any, v: Any, *arrays: Any, template: Template) -> tuple[Any, Any]:
     gx = index_set(g, dtype_of(g).type(0), *arrays, template=template)
     gv = _read_back(g, v, arrays, template)
-    if arrays and all(KIND[type(a)] == NUMPY for a in arrays):
-        # Of several writes to one element only the last one counts.
-        idx = _join(template, arrays)
+    if arrays:  # of several writes to one element only the last one counts
         order = np.arange(np.prod(shape_of(gv), dtype=int)).reshape(shape_of(gv))
-        last = np.zeros(shape_of(x), order.dtype)
-        last[idx] = order
-        gv = where(last[idx] == order, gv, dtype_of(g).type(0))
+        last = index_set(np.zeros(shape_of(x), order.dtype), order, *arrays, template=template)
+        first = getitem(last, *arrays, template=template)
+        gv = where(first == order, gv, dtype_of(g).type(0))
     return gx, gv
 
 
@@ -166,6 +302,7 @@ index_set = Primitive(
     lambda jax, x, v, *arrays, template: jax.numpy.asarray(x).at[_join(template, arrays)].set(v),
     _aval_update,
     Linear(_transpose_set, count=2),
+    _batch_update,
 )
 
 
@@ -194,6 +331,7 @@ index_sum = Primitive(
         lambda g, *gs, shape, dtype, templates: tuple(getitem(g, template=t) for t in templates),
         count=None,
     ),
+    _batch_index_sum,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, ndim_of, promote, shape_of
-from funcgraph.core.primitive import Bilinear, Primitive
+from funcgraph.core.primitive import Bilinear, Primitive, aligned
 from funcgraph.core.trace import UFUNCS
 from funcgraph.ops.structural import expand_dims, fit, reduce_sum, reshape, transpose
 
@@ -70,8 +70,35 @@ def _aval_matmul(a: Aval, b: Aval) -> Aval:
     return Aval((*batch, *rows, *columns), dtype)
 
 
+def _batch_matmul(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    a, b = args
+    na, nb = ndim_of(a) - batched[0], ndim_of(b) - batched[1]
+    # One product for the whole batch, where one factor is the same for all lanes.
+    if not batched[1] and nb == 2:
+        rows = matmul(_rows(a), b)
+        return reshape(rows, shape=(*shape_of(a)[:-1], shape_of(b)[1]))
+    if not batched[0] and na == 2 and nb == 1:
+        return matmul(b, matrix_transpose(a))
+    if na == 1:
+        a = expand_dims(a, (ndim_of(a) - 1,))
+    if nb == 1:
+        b = expand_dims(b, (ndim_of(b),))
+    out = aligned(primitive, size, (a, b), batched, attrs)
+    shape = list(shape_of(out))
+    if nb == 1:
+        del shape[-1]
+    if na == 1:
+        del shape[-1 if nb == 1 else -2]
+    return reshape(out, shape=tuple(shape))
+
+
 matmul = Primitive(
-    "matmul", np.matmul, "jax.numpy.matmul", _aval_matmul, Bilinear(_matmul_first, _matmul_second)
+    "matmul",
+    np.matmul,
+    "jax.numpy.matmul",
+    _aval_matmul,
+    Bilinear(_matmul_first, _matmul_second),
+    _batch_matmul,
 )
 UFUNCS[np.matmul] = matmul
 
@@ -106,6 +133,13 @@ def _pair_second(g: Any, x: Any, y: Any, spec: str) -> Any:
     return einsum_pair(g, x, spec=f"{out},{a}->{b}")
 
 
+def _batch_pair(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    terms, out = attrs["spec"].split("->")
+    lane = next(c for c in string.ascii_letters if c not in attrs["spec"])
+    a, b = (lane * flag + term for flag, term in zip(batched, terms.split(","), strict=True))
+    return primitive(*args, spec=f"{a},{b}->{lane}{out}")
+
+
 # No label repeats in one operand, and every label of an operand is in the other or in the result.
 einsum_pair = Primitive(
     "einsum_pair",
@@ -113,6 +147,7 @@ einsum_pair = Primitive(
     lambda jax, x, y, spec: jax.numpy.einsum(spec, x, y),
     _aval_pair,
     Bilinear(_pair_first, _pair_second),
+    _batch_pair,
 )
 
 

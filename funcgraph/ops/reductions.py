@@ -22,6 +22,7 @@ from funcgraph.ops.structural import (
     moved,
     reduce_sum,
     reshape,
+    shifted,
     stack,
     transpose,
     where,
@@ -119,6 +120,7 @@ reduce_prod = Primitive(
     lambda jax, x, axes: jax.numpy.prod(x, axis=axes),
     lambda x, axes: Aval(_reduced(x.shape, axes), np.multiply.reduce(np.ones(1, x.dtype)).dtype),
     General(_prod_jvp, _prod_vjp),
+    shifted,
 )
 
 # --- accumulations -------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ cumsum = Primitive(
     lambda jax, x, axis: jax.numpy.cumsum(x, axis=axis),
     _aval_accumulate(np.add),
     Linear(_reverse_cumsum),
+    shifted,
 )
 
 
@@ -194,6 +197,7 @@ cumprod = Primitive(
     lambda jax, x, axis: jax.numpy.cumprod(x, axis=axis),
     _aval_accumulate(np.multiply),
     General(_accumulate_jvp(_product)),
+    shifted,
 )
 
 
@@ -204,6 +208,7 @@ def _running(name: str, ufunc: Any, choose: Any) -> Primitive:
         lambda jax, x, axis: getattr(jax.lax, name)(x, axis=axis),
         lambda x, axis: Aval(x.shape, x.dtype),
         General(_accumulate_jvp(_larger(choose))),
+        shifted,
     )
 
 
@@ -241,6 +246,7 @@ def _extreme(name: str, ufunc: Any, jax_name: str) -> Primitive:
         lambda jax, x, axes: getattr(jax.numpy, jax_name)(x, axis=axes),
         lambda x, axes: Aval(_reduced(x.shape, axes), x.dtype),
         General(_extreme_jvp, _extreme_vjp),
+        shifted,
     )
 
 
@@ -251,7 +257,8 @@ reduce_min = _extreme("reduce_min", np.minimum, "min")
 
 
 def _order(name: str, numpy: Any, jax: Any) -> Primitive:
-    return Primitive(name, numpy, jax, lambda x, **_: Aval(x.shape, np.dtype(np.intp)), Zero())
+    aval = lambda x, **_: Aval(x.shape, np.dtype(np.intp))
+    return Primitive(name, numpy, jax, aval, Zero(), shifted)
 
 
 argsort = _order(
@@ -286,6 +293,7 @@ lexsort = Primitive(
     lambda jax, *keys, axis: jax.numpy.lexsort(keys, axis=axis),
     lambda *keys, axis: Aval(keys[0].shape, np.dtype(np.intp)),
     Zero(),
+    shifted,
 )
 
 # The elements along an axis in another order: every position occurs once.
@@ -295,6 +303,7 @@ permute_along = Primitive(
     lambda jax, x, order, axis: jax.numpy.take_along_axis(x, order, axis=axis),
     lambda x, order, axis: Aval(x.shape, x.dtype),
     Linear(lambda g, x, order, axis: permute_along(g, argsort(order, axis=axis), axis=axis)),
+    shifted,
 )
 
 
@@ -319,6 +328,7 @@ def _position(name: str) -> Primitive:
         lambda jax, x, axis: getattr(jax.numpy, name)(x, axis=axis),
         lambda x, axis: Aval(_reduced(x.shape, (axis,)), np.dtype(np.intp)),
         Zero(),
+        shifted,
     )
 
 
@@ -333,6 +343,7 @@ def _truth(name: str, function: Any, jax_name: str, dtype: Any) -> Primitive:
         lambda jax, x, axes: getattr(jax.numpy, jax_name)(x, axis=axes),
         lambda x, axes: Aval(_reduced(x.shape, axes), np.dtype(dtype)),
         Zero(),
+        shifted,
     )
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import Aval, promote
+from funcgraph.core.aval import Aval, ndim_of, promote, shape_of
 from funcgraph.core.primitive import Bilinear, Primitive
+from funcgraph.ops.linalg import matmul
+from funcgraph.ops.structural import pad_zeros
 
 __all__ = ["convolve"]
 
@@ -27,6 +29,18 @@ def _by_second(g: Any, a: Any, v: Any, mode: str) -> Any:
     return convolve(a, g[::-1], mode="valid")[::-1]
 
 
+def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    """Multiply a matrix of windows of a with v reversed."""
+    a, v = args
+    m = shape_of(v)[-1]
+    if attrs["mode"] == "full":
+        a = pad_zeros(a, widths=((0, 0),) * (ndim_of(a) - 1) + ((m - 1, m - 1),))
+    starts = np.arange(shape_of(a)[-1] - m + 1)
+    windows = a[..., starts[:, None] + np.arange(m)]
+    v = v[..., ::-1]
+    return matmul(windows, v[..., None])[..., 0] if batched[1] else matmul(windows, v)
+
+
 # y_n = Σ_k a_k v_{n-k}; mode "full" or "valid" (where they overlap completely; v not longer than a).
 convolve = Primitive(
     "convolve",
@@ -34,4 +48,5 @@ convolve = Primitive(
     lambda jax, a, v, mode: jax.numpy.convolve(a, v, mode),
     _aval,
     Bilinear(_by_first, _by_second),
+    _batch,
 )

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from funcgraph.core.aval import Aval, dtype_of
-from funcgraph.ops.elementwise import equal, isfinite, not_equal
+from funcgraph.core.aval import Aval, dtype_of, ndim_of
+from funcgraph.ops.elementwise import equal, isfinite, logical_or, not_equal
+from funcgraph.ops.reductions import reduce_any
 from funcgraph.ops.structural import cast, where
 
 __all__ = ["strong_bilinear", "strong_elementwise", "strong_general"]
@@ -62,10 +61,7 @@ def strong_bilinear(product: Any, g: Any, x: Any) -> Any:
 
 def strong_general(ct: Any, gs: tuple[Any, ...]) -> Any:
     """Return ct, with zeros where it is not finite although every cotangent gs is zero."""
-    if any(np.any(_concrete(g) != 0) for g in gs):
-        return ct
-    return _clean(isfinite(ct), ct)
-
-
-def _concrete(x: Any) -> Any:
-    return x.concrete() if hasattr(x, "concrete") else x
+    keep = isfinite(ct)
+    for g in gs:
+        keep = logical_or(keep, reduce_any(not_equal(g, 0), axes=tuple(range(ndim_of(g)))))
+    return _clean(keep, ct)

@@ -6,6 +6,7 @@ May import `core`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact, ndim_of, promote, shape_of
-from funcgraph.core.primitive import Elementwise, Linear, Primitive, Zero
+from funcgraph.core.primitive import Elementwise, Linear, Primitive, Zero, aligned
 
 __all__ = [
     "broadcast_to",
@@ -26,8 +27,11 @@ __all__ = [
     "normalize_axis",
     "ones",
     "pad_zeros",
+    "prefixed",
     "reduce_sum",
     "reshape",
+    "shifted",
+    "spread",
     "stack",
     "transpose",
     "where",
@@ -76,6 +80,34 @@ def fit(ct: Any, x: Any) -> Any:
     return ct if dtype_of(ct) is dtype else cast(ct, dtype)
 
 
+# --- batching rules that many primitives share ----------------------------------------------------
+
+
+def spread(x: Any, size: int, batched: bool) -> Any:
+    """Return an argument with a batch axis in front, repeated along it if it has none."""
+    return x if batched else broadcast_to(x, (size, *shape_of(x)))
+
+
+def shifted(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    """Batch an operation along `axis` or `axes` (counted from the front) of all its arguments."""
+    args = [spread(a, size, b) for a, b in zip(args, batched, strict=True)]
+    attrs = dict(attrs)
+    if "axes" in attrs:
+        attrs["axes"] = tuple(a + 1 for a in attrs["axes"])
+    else:
+        attrs["axis"] += 1
+    return primitive(*args, **attrs)
+
+
+def prefixed(name: str, first: Callable[[int], Any]) -> Callable[..., Any]:
+    """Batch an operation of one argument by an attribute with one entry for each axis."""
+
+    def batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+        return primitive(*args, **{**attrs, name: (first(size), *attrs[name])})
+
+    return batch
+
+
 # --- dtype ---------------------------------------------------------------------------------------
 
 
@@ -102,8 +134,9 @@ convert = Primitive(
     _jax_cast,
     _aval_cast,
     Linear(lambda g, x, dtype: cast(g, dtype_of(x))),
+    aligned,
 )
-truncate_dtype = Primitive("truncate_dtype", _np_cast, _jax_cast, _aval_cast, Zero())
+truncate_dtype = Primitive("truncate_dtype", _np_cast, _jax_cast, _aval_cast, Zero(), aligned)
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -120,6 +153,7 @@ reshape = Primitive(
     lambda jax, x, shape: jax.numpy.reshape(x, shape),
     lambda x, shape: Aval(shape, x.dtype),
     Linear(lambda g, x, shape: reshape(g, shape=shape_of(x))),
+    prefixed("shape", lambda size: size),
 )
 
 transpose = Primitive(
@@ -128,7 +162,17 @@ transpose = Primitive(
     lambda jax, x, axes: jax.numpy.transpose(x, axes),
     lambda x, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype),
     Linear(lambda g, x, axes: transpose(g, axes=tuple(int(k) for k in np.argsort(axes)))),
+    lambda p, size, args, batched, attrs: p(*args, axes=(0, *(a + 1 for a in attrs["axes"]))),
 )
+
+
+def _batch_broadcast(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    (x,) = args
+    shape = attrs["shape"]
+    missing = len(shape) - ndim_of(x) + 1
+    x = expand_dims(x, tuple(range(1, missing + 1))) if missing else x
+    return primitive(x, shape=(size, *shape))
+
 
 broadcast = Primitive(
     "broadcast",
@@ -136,6 +180,7 @@ broadcast = Primitive(
     lambda jax, x, shape: jax.numpy.broadcast_to(x, shape),
     lambda x, shape: Aval(shape, x.dtype),
     Linear(lambda g, x, shape: fit(g, x)),
+    _batch_broadcast,
 )
 
 copy = Primitive(
@@ -144,6 +189,7 @@ copy = Primitive(
     "jax.numpy.copy",
     lambda x: Aval(x.shape, x.dtype),
     Linear(lambda g, x: g),
+    aligned,
 )
 
 
@@ -174,6 +220,7 @@ reduce_sum = Primitive(
     lambda jax, x, axes: jax.numpy.sum(x, axis=axes),
     _aval_sum,
     Linear(lambda g, x, axes: broadcast_to(expand_dims(g, axes), shape_of(x))),
+    shifted,
 )
 
 # --- joining -------------------------------------------------------------------------------------
@@ -200,6 +247,7 @@ concatenate = Primitive(
     lambda jax, *xs, axis: jax.numpy.concatenate(xs, axis=axis),
     _aval_concatenate,
     Linear(_transpose_concatenate, count=None),
+    shifted,
 )
 
 
@@ -214,6 +262,7 @@ stack = Primitive(
     lambda jax, *xs, axis: jax.numpy.stack(xs, axis=axis),
     lambda *xs, axis: Aval((*xs[0].shape[:axis], len(xs), *xs[0].shape[axis:]), promote(*xs)),
     Linear(_transpose_stack, count=None),
+    shifted,
 )
 
 pad_zeros = Primitive(
@@ -228,6 +277,7 @@ pad_zeros = Primitive(
             tuple(slice(a, a + n) for n, (a, _) in zip(shape_of(x), widths, strict=True))
         ]
     ),
+    prefixed("widths", lambda size: (0, 0)),
 )
 
 # --- choice --------------------------------------------------------------------------------------

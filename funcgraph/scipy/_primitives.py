@@ -21,6 +21,7 @@ from funcgraph.core.primitive import (
     Primitive,
     Unary,
     Zero,
+    aligned,
     register_ufunc,
     ufunc_aval,
 )
@@ -98,7 +99,7 @@ def _many(name: str, slopes: Callable[..., Any]) -> Any:
         return tuple(Aval(x.shape, d) for d in dtypes)
 
     jax = f"jax.scipy.special.{name}"
-    primitive = Primitive(name, ufunc, jax, aval, General(jvp, vjp), many=True)
+    primitive = Primitive(name, ufunc, jax, aval, General(jvp, vjp), aligned, many=True)
     register_ufunc(primitive)
     return primitive
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg as sla
 
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
-from funcgraph.core.primitive import General, Primitive
+from funcgraph.core.primitive import General, Primitive, aligned
 from funcgraph.core.trace import unsupported
 from funcgraph.numpy import linalg as fla
 from funcgraph.numpy._register import function
@@ -157,6 +157,7 @@ expm_values = Primitive(
         lambda t, y, a: _expm_change(a, t[0]),
         lambda g, y, a: (_expm_change(matrix_transpose(a), g),),
     ),
+    aligned,
 )
 
 
@@ -181,13 +182,20 @@ def _aval_lu(a: Aval) -> tuple[Aval, Aval, Aval]:
     return Aval(a.shape, np.zeros(0, a.dtype).real.dtype), same, same
 
 
+def _np_lu(a: Any) -> tuple[Any, ...]:
+    if not a.size:  # SciPy forgets the shape
+        return a.real, a, a
+    return tuple(sla.lu(a))
+
+
 # Of square matrices.
 lu_factors = Primitive(
     "lu",
-    lambda a: tuple(sla.lu(a)),
+    _np_lu,
     lambda jax, a: tuple(jax.scipy.linalg.lu(a)),
     _aval_lu,
     General(_lu_jvp),
+    aligned,
     many=True,
 )
 

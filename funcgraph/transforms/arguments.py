@@ -150,7 +150,7 @@ def _finite(x: Any) -> bool:
         return math.isfinite(x)
     kind = KIND[cls]
     if kind == TRACER:
-        return _finite(x.concrete())
+        return _finite(x.value)
     if kind == JAX:
         if isinstance(x, jax_name("jax.core.Tracer")):
             return True

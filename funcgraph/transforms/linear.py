@@ -13,7 +13,7 @@ import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.aval import aval_of, dtype_of
-from funcgraph.core.primitive import Primitive, Zero
+from funcgraph.core.primitive import Primitive, Zero, aligned
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import TangentMismatchError
 from funcgraph.ops.structural import cast
@@ -199,6 +199,7 @@ _stop = Primitive(
     "jax.lax.stop_gradient",
     aval_of,
     Zero(),
+    aligned,
 )
 
 

@@ -15,7 +15,8 @@ import pytest
 import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, shape_of
-from tests.conformance import oracle
+from funcgraph.errors import ConcretizationError
+from tests.conformance import lanes, oracle
 from tests.conformance.cases import CASES
 from tests.conformance.oracle import Problem
 from tests.conformance.spec import Case
@@ -95,6 +96,43 @@ def value(case: Case) -> None:
             np.testing.assert_allclose(a, e, rtol=1e-11, atol=1e-12)
 
 
+# The shape of their result, or whether it is complex, depends on values, which vmap hides.
+SHAPE_BY_VALUE = [
+    "intersect1d",
+    "setdiff1d",
+    "setxor1d",
+    "union1d",
+    "unique",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+    "trim_zeros",
+]
+DTYPE_BY_VALUE = [
+    "eig",
+    "eigvals",
+    "poly",
+    "roots",
+    "rebuilt_eig",
+    "real_if_close",
+    "polydiv",
+    "polymul",
+]
+
+
+def batched(case: Case) -> None:
+    """vmap gives the values and derivatives of each lane, or says why it cannot."""
+    p = problem(case)
+    if name_of(case) in SHAPE_BY_VALUE:
+        with pytest.raises(ConcretizationError, match="another value in every lane"):
+            lanes.batch_derivative(p)
+    elif name_of(case) in DTYPE_BY_VALUE:
+        lanes.batch_value(p)
+    else:
+        lanes.batch_derivative(p)
+
+
 CHECKS = {
     "plain": plain,
     "value": value,
@@ -102,6 +140,7 @@ CHECKS = {
     "adjoint": lambda case: oracle.check_adjoint(problem(case)),
     "second": lambda case: oracle.check_second(problem(case)),
     "single": lambda case: oracle.check_precision(problem(case), "single"),
+    "lanes": lambda case: batched(case),
     "jax": lambda case: oracle.check_jax(problem(case), jax_call(case)),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from funcgraph.core.aval import aval_of, dtype_of
 from funcgraph.core.primitive import REGISTRY, Binary, Elementwise, Primitive, Unary
-from tests.conformance import oracle
+from tests.conformance import lanes, oracle
 from tests.conformance.oracle import Problem
 from tests.conformance.samples import SAMPLES
 from tests.conformance.spec import Sample
@@ -82,13 +82,15 @@ RULES = {
     "single": single,
     "half": lambda primitive, sample: oracle.check_precision(problem(primitive, sample), "half"),
     "jax": lambda primitive, sample: oracle.check_jax(problem(primitive, sample), primitive.jax),
+    "batch": lanes.batch,
+    "lanes": lambda primitive, sample: lanes.batch_derivative(problem(primitive, sample)),
 }
 
 
 def applicable(sample: Sample) -> list[str]:
     """Return the rules that mean something for a sample; "jax" compares the values too."""
     if not sample.positions:
-        return ["value", "aval"]
+        return ["value", "aval", "batch"]
     left_out = {"value"} if sample.jax else {"value", "jax"}
     return [n for n in RULES if n not in left_out and (n != "second" or sample.order > 1)]
 
@@ -106,7 +108,11 @@ def test_rule(name: str, k: int, rule: str) -> None:
     RULES[rule](REGISTRY[name], SAMPLES[name][k])
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+# They mean something only inside a transformation; these tests run every rule there.
+ELSEWHERE = {"psum": "tests/unit/test_vmap.py", "all_gather": "tests/unit/test_vmap.py"}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.keys() - ELSEWHERE.keys()))
 def test_has_samples(name: str) -> None:
     sampled = bool(SAMPLES.get(name))
     assert sampled, f"{name} has no samples: add a row in tests/conformance/samples"

@@ -1,0 +1,92 @@
+"""Batching: tracers that stand for one lane of a batch, and the trace that moves batches on.
+
+A tracer holds the values of all lanes, the batch axis in front; it shows the shape of one lane.
+May import `core`, `ops`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from funcgraph.core.aval import dtype_of, shape_of
+from funcgraph.core.primitive import Primitive
+from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.errors import ConcretizationError
+from funcgraph.ops.structural import broadcast_to
+
+__all__ = ["Batch", "BatchTracer", "Replicated"]
+
+
+class Replicated:
+    """What a batching rule returns whose value is the same for all lanes: it has no batch axis."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class BatchTracer(Tracer):
+    """One lane of a batch; `value` holds them all, the batch axis in front."""
+
+    __slots__ = ("value",)
+
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Lengths of the axes of one lane."""
+        return shape_of(self.value)[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of the elements."""
+        return dtype_of(self.value)
+
+    def concrete(self) -> NoReturn:
+        """Refuse: each lane has a value of its own."""
+        raise ConcretizationError(
+            f"under vmap an array of shape {self.shape} and dtype {self.dtype} has another value "
+            "in every lane, so Python cannot branch on it, and no shape can depend on it. Use "
+            "np.where, or vmap(..., method='loop'), which calls the function once for each lane."
+        )
+
+
+class Batch(Trace):
+    """The trace of vmap: `size` lanes, perhaps with a name for collective operations."""
+
+    __slots__ = ("alive", "size")
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.alive = True
+
+    def tracer(self, value: Any) -> BatchTracer:
+        """Return the tracer of a batch whose batch axis is in front."""
+        out = BatchTracer()
+        out.value = value
+        out._trace = self
+        return out
+
+    def owns(self, x: Any) -> bool:
+        """Return whether x is a tracer of this trace."""
+        return type(x) is BatchTracer and x._trace is self
+
+    def batch_of(self, x: Any) -> Any:
+        """Return the values of all lanes, repeated where x is the same for all."""
+        return x.value if self.owns(x) else broadcast_to(x, (self.size, *shape_of(x)))
+
+    def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Apply a primitive's batching rule."""
+        if not self.alive:
+            leaked()
+        batched = tuple(self.owns(a) for a in args)
+        values = tuple(a.value if b else a for a, b in zip(args, batched, strict=True))
+        assert primitive.batch is not None  # checked where it was declared
+        out = primitive.batch(primitive, self.size, values, batched, attrs)
+        if type(out) is Replicated:
+            return out.value
+        return tuple(map(self.tracer, out)) if primitive.many else self.tracer(out)

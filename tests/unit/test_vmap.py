@@ -1,0 +1,224 @@
+"""vmap beyond single operations: axes, chunks, loops, names, nesting; against JAX and loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+import funcgraph.numpy as fnp
+from funcgraph.errors import BatchAxisError, ConcretizationError, LeakedTracerError
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 3))
+
+
+def same(got: Any, wanted: Any, tol: float = 1e-12) -> None:
+    leaves = zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True)
+    for g, w in leaves:
+        assert np.shape(g) == np.shape(w)
+        np.testing.assert_allclose(g, w, rtol=tol, atol=tol)
+
+
+# --- axes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_axes", [0, 1, -1, (0, None), (1, 0), [-2, None], (None, 1)])
+@pytest.mark.parametrize("out_axes", [0, -1, 1])
+def test_axes_are_those_of_jax(in_axes: Any, out_axes: int) -> None:
+    jax = pytest.importorskip("jax")
+    a = RNG.standard_normal((3, 3))
+    f = lambda x, y: (fnp.outer(x, y), x * 2)
+    out = (out_axes, 0)
+    same(fg.vmap(f, in_axes, out)(a, a + 1), jax.vmap(f, in_axes, out)(a, a + 1))
+
+
+def test_axes_of_pytrees() -> None:
+    tree = {"a": X, "b": (Y, 2.0)}
+    f = lambda t, k: {"s": t["a"] + t["b"][0] * t["b"][1], "k": k}
+    in_axes = ({"a": 0, "b": (1, None)}, None)
+    got = fg.vmap(f, in_axes, {"s": 1, "k": None})(tree, 7)
+    same(got, {"s": (X + 2 * Y.T).T, "k": 7})
+    same(fg.vmap(lambda x, *, y: x @ y)(X, y=Y.T), np.sum(X * Y.T, 1))
+
+
+def test_outputs_that_do_not_depend_on_the_lane() -> None:
+    got = fg.vmap(lambda x: (1.0, np.arange(2), None))(X)
+    same(got, (np.ones(3), np.tile(np.arange(2), (3, 1)), None))
+    got[1][0, 0] = 5  # a copy, not a view that repeats
+    same(fg.vmap(lambda: np.ones(2), axis_size=4)(), np.ones((4, 2)))
+
+
+def test_no_lanes() -> None:
+    same(fg.vmap(lambda x: x.sum())(np.zeros((0, 4))), np.zeros(0))
+
+
+def test_dtypes_stay() -> None:
+    x = X.astype(np.float32)
+    y = fg.vmap(lambda x: np.tanh(x) * 0.5 + 1)(x)
+    assert y.dtype == np.float32
+    assert fg.vmap(lambda x: x > 0)(X).dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fg.vmap(np.add)(X, Y), r"argument \[0\]: 3, argument \[1\]: 4"),
+        (lambda: fg.vmap(np.sin)(1.0), r"argument \[0\] has shape \(\)"),
+        (lambda: fg.vmap(np.sin, 2)(X), r"no axis 2"),
+        (lambda: fg.vmap(np.sin, None)(X), "maps over no argument"),
+        (lambda: fg.vmap(np.sin, (0, 0))(X), "2 entries"),
+        (lambda: fg.vmap(np.sin, {"a": 0})(X), "in_axes does not match"),
+        (lambda: fg.vmap(np.sin, ("x",))(X), "ints and None"),
+        (lambda: fg.vmap(np.sin, out_axes=None)(X), "depends on the lane"),
+        (lambda: fg.vmap(np.sin, out_axes=2)(X), "out_axes has 2"),
+        (lambda: fg.vmap(np.sin, axis_size=5)(X), "axis_size=5"),
+        (lambda: fg.vmap(lambda x: x)("text"), "no axis to map over"),
+        (lambda: fg.psum(1.0, "i"), "no batch axis named 'i'"),
+    ],
+)
+def test_errors_say_what_was_passed(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(BatchAxisError, match=message) as error:
+        call()
+    assert "test_vmap.py" in str(error.value)
+
+
+def test_branching_on_a_lane_is_refused() -> None:
+    with pytest.raises(ConcretizationError, match=r"method='loop'"):
+        fg.vmap(lambda x: x if x > 0 else -x)(np.array([1.0, -1.0]))
+    with pytest.raises(ConcretizationError):
+        fg.vmap(lambda x: x[x > 0])(X)
+    with pytest.raises(ConcretizationError):
+        fg.vmap(fg.grad(lambda x: x if x > 0 else -x))(np.array([1.0, -1.0]))
+
+
+def test_leaked_lanes_are_refused() -> None:
+    kept = []
+    fg.vmap(kept.append)(X)
+    with pytest.raises(LeakedTracerError):
+        kept[0] + 1
+
+
+# --- loop and chunks -----------------------------------------------------------------------------
+
+
+def test_loop_calls_the_function_for_each_lane() -> None:
+    f = lambda x: (x if x.sum() > 0 else -2 * x, {"n": 1})
+    want = [f(x)[0] for x in X]
+    same(fg.vmap(f, method="loop")(X), (np.stack(want), {"n": np.ones(3)}))
+    same(fg.vmap(lambda x: x, 1, 1, method="loop")(X), X)
+    g = fg.grad(
+        lambda x: fg.vmap(lambda r: r[0] if r[0] > 0 else r[1] ** 2, method="loop")(x).sum()
+    )
+    jac = np.zeros_like(X)
+    for i, r in enumerate(X):
+        jac[i, 0 if r[0] > 0 else 1] = 1.0 if r[0] > 0 else 2 * r[1]
+    same(g(X), jac)
+    with pytest.raises(ValueError, match="method"):
+        fg.vmap(np.sin, method="fast")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_chunks_give_the_same(size: int) -> None:
+    x = RNG.standard_normal((5, 4))
+    seen = []
+
+    def f(x: Any) -> Any:
+        seen.append(x._trace.size)
+        return np.outer(x, x), x.sum()
+
+    same(fg.vmap(f, chunk_size=size, out_axes=(1, 0))(x), fg.vmap(f, out_axes=(1, 0))(x))
+    assert max(seen[:-1]) == min(size, 5)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+COLLECTIVES = {
+    "psum": lambda m, np: lambda x: np.tanh(x) * m.psum(x * x, "i"),
+    "pmean": lambda m, np: lambda x: (x - m.pmean(x, "i")) ** 2,
+    "index": lambda m, np: lambda x: x * m.axis_index("i"),
+    "gather": lambda m, np: lambda x: np.sin(m.all_gather(x, "i")) * x,
+    "gather1": lambda m, np: lambda x: np.sum(m.all_gather(x, "i", axis=1), 1) * x,
+    "constant": lambda m, np: lambda x: x + m.psum(np.ones(4), "i"),
+}
+
+
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_collectives_are_those_of_jax(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+    ours, theirs = COLLECTIVES[name](fg, np), COLLECTIVES[name](jax.lax, jnp)
+    same(fg.vmap(ours, axis_name="i")(X), jax.vmap(theirs, axis_name="i")(X))
+
+    def derivative(m: Any, f: Any) -> Any:
+        inner = lambda x: m.vjp(f, x)[0]
+        pulled = lambda x: m.vjp(f, x)[1](inner(x))[0]
+        return m.vmap(pulled, axis_name="i")(X)
+
+    same(derivative(fg, ours), derivative(jax, theirs), 1e-9)
+    loss = lambda m, f: lambda x: (m.vmap(f, axis_name="i")(x) ** 2).sum()
+    same(fg.grad(loss(fg, ours))(X), jax.grad(loss(jax, theirs))(X), 1e-9)
+    jvp = lambda m, f: m.vmap(lambda x: m.jvp(f, (x,), (x,))[1], axis_name="i")(X)
+    same(jvp(fg, ours), jvp(jax, theirs), 1e-9)
+
+
+def test_extremes_over_lanes() -> None:
+    f = lambda x: fg.pmax(x, "i") - 2 * fg.pmin(x, "i")
+    same(fg.vmap(f, axis_name="i")(X), np.tile(X.max(0) - 2 * X.min(0), (3, 1)))
+    g = fg.grad(lambda x: fg.vmap(f, axis_name="i", out_axes=None)(x).sum())(X)
+    same(g, (X.max(0) == X) - 2.0 * (X.min(0) == X))
+
+
+def test_nested_names() -> None:
+    f = lambda x: fg.psum(x, "rows") + 10 * fg.psum(x, "columns")
+    got = fg.vmap(fg.vmap(f, axis_name="columns"), axis_name="rows")(X)
+    same(got, X.sum(0) + 10 * X.sum(1)[:, None])
+
+
+# --- nesting -------------------------------------------------------------------------------------
+
+
+def test_per_example_gradients() -> None:
+    w, x, y = RNG.standard_normal(4), RNG.standard_normal((6, 4)), RNG.standard_normal(6)
+    loss = lambda w, x, y: np.tanh(x @ w - y) ** 2
+    got = fg.vmap(fg.grad(loss), (None, 0, 0))(w, x, y)
+    same(got, np.stack([fg.grad(loss)(w, a, b) for a, b in zip(x, y, strict=True)]))
+
+
+def test_orders_of_nesting_agree() -> None:
+    f = lambda x: np.sum(np.sin(x) * np.cumsum(x) / (1 + np.max(x) ** 2))
+    one = fg.vmap(fg.grad(f))(X)
+    two = fg.grad(lambda x: fg.vmap(f)(x).sum())(X)
+    same(one, two)
+    hvp = lambda x: fg.jvp(fg.grad(f), (x,), (x,))[1]
+    same(fg.vmap(hvp)(X), np.stack([hvp(x) for x in X]))
+    both = fg.vmap(fg.vmap(lambda a, b: a * b, (None, 0)), (0, None))(X[0], Y[0])
+    same(both, np.outer(X[0], Y[0]))
+    same(fg.jvp(fg.vmap(f), (X,), (X,))[1], np.stack([fg.jvp(f, (x,), (x,))[1] for x in X]))
+
+
+def test_lanes_do_not_spoil_each_other() -> None:
+    """A lane whose gradient needs strong zeros gets them; the others keep theirs."""
+    x = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    same(fg.vmap(fg.grad(np.linalg.norm))(x), np.array([[0, 0], [0.6, 0.8], [1, 0]]))
+    f = lambda x: np.where(x > 0, np.sqrt(x), 0.0)
+    same(fg.vmap(fg.grad(f))(np.array([0.0, 4.0])), np.array([0, 0.25]))
+
+
+def test_closures_over_outer_lanes() -> None:
+    f = lambda x: fg.vmap(lambda y: x @ y)(Y.T)
+    same(fg.vmap(f)(X), X @ Y)
+    g = lambda x: fg.grad(lambda y: (x * y).sum())(x) + x
+    same(fg.vmap(g)(X), 2 * X)
+
+
+def test_jax_arrays_stay() -> None:
+    jax = pytest.importorskip("jax")
+    x = jax.numpy.asarray(X)
+    got = fg.vmap(lambda x: fnp.sum(x * 2, 0))(x)
+    assert isinstance(got, jax.Array)
+    same(got, X.sum(1) * 2)
+    same(jax.jit(fg.vmap(fg.grad(lambda x: fnp.sum(fnp.sin(x)))))(x), np.cos(X))
