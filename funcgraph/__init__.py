@@ -7,6 +7,8 @@ array([0.        , 0.90929743])
 """
 
 from funcgraph import errors, numpy, tree
+from funcgraph.core.aval import Aval as ShapeDtype
+from funcgraph.core.graph import Graph
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
@@ -14,16 +16,20 @@ from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
+from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.vmap import vmap
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Graph",
+    "ShapeDtype",
     "all_gather",
     "at",
     "axis_index",
     "concrete",
     "errors",
+    "eval_shape",
     "grad",
     "hessian",
     "hvp",
@@ -32,6 +38,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "make_graph",
     "numpy",
     "pmax",
     "pmean",

@@ -16,6 +16,7 @@ __all__ = [
     "ConcretizationError",
     "FuncgraphError",
     "GradientDtypeError",
+    "GraphError",
     "InPlaceWriteError",
     "LeakedTracerError",
     "NonDifferentiableError",
@@ -81,6 +82,10 @@ class TracerConversionError(FuncgraphError, TypeError):
 
 class ConcretizationError(FuncgraphError, TypeError):
     """Python asked for a value that a transformation hides: under vmap each lane has another."""
+
+
+class GraphError(FuncgraphError, ValueError):
+    """A graph is not well formed, or was given arguments that do not fit its inputs."""
 
 
 class BatchAxisError(FuncgraphError, ValueError):

@@ -16,7 +16,19 @@ __all__ = ["Aval", "aval_of", "dtype_of", "is_inexact", "ndim_of", "promote", "s
 
 @dataclass(frozen=True, slots=True)
 class Aval:
-    """The shape and dtype of an array; `weak` is the Python type of a Python scalar, or None."""
+    """The shape and dtype of an array; `weak` is the Python type of a Python scalar, or None.
+
+    Public as `funcgraph.ShapeDtype`: stands for an array where only these two matter.
+
+    Args:
+      shape: Lengths of the axes.
+      dtype: Type of the elements.
+
+    Example:
+      >>> import numpy as np
+      >>> print(Aval((2, 3), np.dtype(np.float32)))
+      float32[2,3]
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -70,6 +82,9 @@ def aval_of(x: Any) -> Aval:
     value = x
     while hasattr(value, "value") and hasattr(value, "_trace"):
         value = value.value  # a tracer of a Python scalar is as weak as the scalar
+    staged = getattr(value, "aval", None)
+    if type(staged) is Aval and staged.weak is not None:
+        return staged
     weak = _WEAK.get(type(value))
     return Aval(tuple(shape_of(x)), np.dtype(dtype_of(x))) if weak is None else weak
 

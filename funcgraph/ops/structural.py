@@ -147,7 +147,7 @@ def cast(x: Any, dtype: Any) -> Any:
 
 # --- shape ---------------------------------------------------------------------------------------
 
-reshape = Primitive(
+reshaped = Primitive(
     "reshape",
     lambda x, shape: np.reshape(x, shape),
     lambda jax, x, shape: jax.numpy.reshape(x, shape),
@@ -155,6 +155,16 @@ reshape = Primitive(
     Linear(lambda g, x, shape: reshape(g, shape=shape_of(x))),
     prefixed("shape", lambda size: size),
 )
+
+
+def reshape(x: Any, shape: tuple[int, ...]) -> Any:
+    """Give x another shape; -1 stands for the length that is left."""
+    if -1 in shape:
+        rest = prod(n for n in shape if n != -1)
+        left = prod(shape_of(x)) // rest if rest else 0
+        shape = tuple(left if n == -1 else n for n in shape)
+    return reshaped(x, shape=shape)
+
 
 transpose = Primitive(
     "transpose",

@@ -149,8 +149,8 @@ def _finite(x: Any) -> bool:
     if cls is np.float64 or cls is float:
         return math.isfinite(x)
     kind = KIND[cls]
-    if kind == TRACER:
-        return _finite(x.value)
+    if kind == TRACER:  # a staged tracer has no value
+        return _finite(x.value) if hasattr(x, "value") else True
     if kind == JAX:
         if isinstance(x, jax_name("jax.core.Tracer")):
             return True

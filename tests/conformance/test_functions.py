@@ -16,7 +16,7 @@ import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.errors import ConcretizationError
-from tests.conformance import lanes, oracle
+from tests.conformance import lanes, oracle, staged
 from tests.conformance.cases import CASES
 from tests.conformance.oracle import Problem
 from tests.conformance.spec import Case
@@ -133,6 +133,17 @@ def batched(case: Case) -> None:
         lanes.batch_derivative(p)
 
 
+def in_graph(case: Case) -> None:
+    """Values and derivatives can be staged, or the error says why not."""
+    p = problem(case)
+    if name_of(case) in SHAPE_BY_VALUE:
+        with pytest.raises(ConcretizationError, match="no value yet"):
+            staged.values(p)
+    elif name_of(case) not in DTYPE_BY_VALUE:
+        staged.values(p)
+        staged.derivatives(p)
+
+
 CHECKS = {
     "plain": plain,
     "value": value,
@@ -141,6 +152,7 @@ CHECKS = {
     "second": lambda case: oracle.check_second(problem(case)),
     "single": lambda case: oracle.check_precision(problem(case), "single"),
     "lanes": lambda case: batched(case),
+    "staged": lambda case: in_graph(case),
     "jax": lambda case: oracle.check_jax(problem(case), jax_call(case)),
 }
 

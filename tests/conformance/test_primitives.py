@@ -11,7 +11,7 @@ import pytest
 
 from funcgraph.core.aval import aval_of, dtype_of
 from funcgraph.core.primitive import REGISTRY, Binary, Elementwise, Primitive, Unary
-from tests.conformance import lanes, oracle
+from tests.conformance import lanes, oracle, staged
 from tests.conformance.oracle import Problem
 from tests.conformance.samples import SAMPLES
 from tests.conformance.spec import Sample
@@ -82,6 +82,8 @@ RULES = {
     "single": single,
     "half": lambda primitive, sample: oracle.check_precision(problem(primitive, sample), "half"),
     "jax": lambda primitive, sample: oracle.check_jax(problem(primitive, sample), primitive.jax),
+    "staged": lambda primitive, sample: staged.values(problem(primitive, sample)),
+    "graph": lambda primitive, sample: staged.derivatives(problem(primitive, sample)),
     "batch": lanes.batch,
     "lanes": lambda primitive, sample: lanes.batch_derivative(problem(primitive, sample)),
 }

@@ -1,0 +1,178 @@
+"""Staging: from a Python function to a Graph, by running it on tracers that know only shapes.
+
+`make_graph` and `eval_shape` for users; `stage` for other transformations.
+May import `core`, `ops`, `tree`, `transforms.arguments`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.graph import Atom, Equation, Graph, Var
+from funcgraph.core.primitive import Primitive
+from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.errors import ConcretizationError, user_line
+from funcgraph.transforms.arguments import run
+
+__all__ = ["Stage", "StageTracer", "abstract", "eval_shape", "make_graph", "stage"]
+
+
+class StageTracer(Tracer):
+    """A variable of the graph that is being built."""
+
+    __slots__ = ("aval", "var")
+
+    aval: Aval
+    var: Var
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Lengths of the axes."""
+        return self.aval.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of the elements."""
+        return self.aval.dtype
+
+    def concrete(self) -> NoReturn:
+        """Refuse: there are no values yet."""
+        raise ConcretizationError(
+            f"while a function is staged (jit, scan, make_graph, ...), an array of shape "
+            f"{self.shape} and dtype {self.dtype} has no value yet, so Python cannot branch on it, "
+            "and no shape can depend on it. Use np.where, funcgraph.cond, or "
+            "funcgraph.while_loop; or mark the argument it comes from as static."
+        )
+
+
+class Stage(Trace):
+    """The trace that writes equations."""
+
+    __slots__ = ("alive", "constants", "equations", "kept")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.equations: list[Equation] = []
+        self.constants: dict[Var, Any] = {}
+        self.kept: dict[int, tuple[Any, Var]] = {}  # by identity; the value keeps the id alive
+        self.alive = True
+
+    def tracer(self, aval: Aval) -> StageTracer:
+        """Return a tracer of a new variable."""
+        out = StageTracer()
+        out.aval = aval
+        out.var = Var(aval)
+        out._trace = self
+        return out
+
+    def atom(self, x: Any) -> Atom:
+        """Return what stands for a value in an equation; a new array becomes a constant."""
+        if type(x) is StageTracer and x._trace is self:
+            return x.var
+        if type(x) in (bool, int, float, complex):
+            return x  # type: ignore[no-any-return]
+        if id(x) not in self.kept:
+            var = Var(aval_of(x))
+            # A copy: what the user writes into the array later is not part of the program.
+            self.constants[var] = x.copy() if type(x) is np.ndarray and x.flags.writeable else x
+            self.kept[id(x)] = x, var
+        return self.kept[id(x)][1]
+
+    def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Write the equation of an operation."""
+        if not self.alive:
+            leaked()
+        out = primitive.abstract(*args, **attrs)
+        tracers = [self.tracer(a) for a in (out if primitive.many else (out,))]
+        inputs = tuple(self.atom(a) for a in args)
+        results = tuple(t.var for t in tracers)
+        self.equations.append(Equation(primitive, inputs, results, attrs, user_line()))
+        return tuple(tracers) if primitive.many else tracers[0]
+
+
+def stage(fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> Graph:
+    """Return the graph of a function of flat arguments that returns a flat list."""
+    trace = Stage()
+    tracers = [trace.tracer(a) for a in avals]
+    try:
+        outs = fun(*tracers)
+        outputs = tuple(trace.atom(x) for x in outs)
+    finally:
+        trace.alive = False
+    inputs = tuple(t.var for t in tracers)
+    return Graph(inputs, tuple(trace.equations), outputs, trace.constants)
+
+
+def abstract(fun: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Graph, Any]:
+    """Return the graph of fun for arguments like these, and the structure of its output."""
+    leaves, structure = tree.flatten((args, kwargs))
+    found = None
+
+    def flat(*tracers: Any) -> list[Any]:
+        nonlocal found
+        new_args, new_kwargs = tree.unflatten(structure, tracers)
+        outs, found = tree.flatten(run(fun, new_args, new_kwargs))
+        return outs
+
+    return stage(flat, [aval_of(x) for x in leaves]), found
+
+
+def make_graph(fun: Callable[..., Any]) -> Callable[..., Graph]:
+    """Return a function that computes the graph of `fun` instead of its value.
+
+    Args:
+      fun: A function of arrays (pytrees).
+
+    Returns:
+      A function of the same arguments (arrays, or ShapeDtype) that returns a Graph, whose inputs
+      and outputs are the leaves of the arguments and of the output.
+
+    Raises:
+      ConcretizationError: Python control flow in fun depends on values.
+
+    Example:
+      >>> import numpy as np
+      >>> print(make_graph(lambda x, y: x @ y + 1)(np.ones((2, 3)), np.ones(3)))
+      graph(a: float64[2,3], b: float64[3]) {
+        c: float64[2] = matmul a b
+        d: float64[2] = add c 1
+        return d
+      }
+    """
+
+    @functools.wraps(fun)
+    def wrapped(*args: Any, **kwargs: Any) -> Graph:
+        return abstract(fun, args, kwargs)[0]
+
+    return wrapped
+
+
+def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return the shapes and dtypes of what `fun` returns, without computing anything.
+
+    Args:
+      fun: A function of arrays (pytrees).
+      *args: Arrays, or ShapeDtype in their place.
+      **kwargs: Likewise.
+
+    Returns:
+      The output with every array replaced by its ShapeDtype.
+
+    Raises:
+      ConcretizationError: Python control flow in fun depends on values.
+
+    Example:
+      >>> import numpy as np
+      >>> import funcgraph as fg
+      >>> x = fg.ShapeDtype((1000, 1000), np.dtype(float))
+      >>> print(eval_shape(lambda x: x @ x[0], x))
+      float64[1000]
+    """
+    graph, structure = abstract(fun, args, kwargs)
+    return tree.unflatten(structure, graph.output_avals)
