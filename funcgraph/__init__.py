@@ -15,6 +15,7 @@ from funcgraph.ops.indexing import at
 from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
+from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
 from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.vmap import vmap
@@ -27,6 +28,7 @@ __all__ = [
     "all_gather",
     "at",
     "axis_index",
+    "clear_caches",
     "concrete",
     "errors",
     "eval_shape",
@@ -36,6 +38,7 @@ __all__ = [
     "jacfwd",
     "jacobian",
     "jacrev",
+    "jit",
     "jvp",
     "linearize",
     "make_graph",

@@ -19,9 +19,11 @@ __all__ = [
     "GraphError",
     "InPlaceWriteError",
     "LeakedTracerError",
+    "MissingPackageError",
     "NonDifferentiableError",
     "NonScalarOutputError",
     "ShapeError",
+    "StaticArgumentError",
     "TangentMismatchError",
     "TracerBoolError",
     "TracerConversionError",
@@ -86,6 +88,14 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class MissingPackageError(FuncgraphError, ImportError):
+    """Something needs a package that is not installed."""
+
+
+class StaticArgumentError(FuncgraphError, TypeError):
+    """An argument of a compiled function must be static, or a static one cannot be compared."""
 
 
 class BatchAxisError(FuncgraphError, ValueError):

@@ -55,7 +55,7 @@ class Equation:
         return [v for v in flat if isinstance(v, Graph)]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Graph:
     """A program: inputs, constants and equations that lead to outputs.
 

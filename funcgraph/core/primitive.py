@@ -26,6 +26,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, aval_of, ndim_of
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.trace import JAX, KIND, TRACER, UFUNCS, UNARY
+from funcgraph.errors import UnsupportedFunctionError
 
 __all__ = [
     "REGISTRY",
@@ -146,6 +147,10 @@ class Primitive:
         marked in `batched` have a batch axis of length `size` in front, and so has the result.
         Elementwise operations need none.
       many: Whether the value is a tuple.
+      augment: augment(args, attrs, varying) gives (values, residuals, attrs): what reverse mode
+        calls instead of the operation, where the forward pass prepares the backward pass; `varying`
+        marks the arguments that are differentiated. The vjp rule finds the residuals behind the
+        arguments.
 
     Example:
       >>> from funcgraph.ops.elementwise import sin
@@ -156,6 +161,7 @@ class Primitive:
     __slots__ = (
         "_jax",
         "add_into",
+        "augment",
         "aval",
         "batch",
         "derivative",
@@ -178,6 +184,7 @@ class Primitive:
         derivative: Derivative,
         batch: Batch | None = None,
         many: bool = False,
+        augment: Callable[..., Any] | None = None,
     ) -> None:
         if name in REGISTRY:
             raise ValueError(f"primitive {name!r} is declared twice")
@@ -193,6 +200,7 @@ class Primitive:
         self.derivative = derivative
         self.batch = batch
         self.many = many
+        self.augment = augment
         self.operator = OPERATORS.get(numpy, numpy)
         self.zero = isinstance(derivative, Zero)
         # What the reverse mode's inner loop reads, bound here once.
@@ -210,10 +218,25 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def jax(self, *args: Any, **attrs: Any) -> Any:
-        """Compute the value on JAX arrays or JAX tracers."""
-        if isinstance(self._jax, str):
-            return jax_name(self._jax)(*args, **attrs)
-        return self._jax(jax_name("jax"), *args, **attrs)
+        """Compute the value on JAX arrays or JAX tracers.
+
+        Arrays of 64 bits stay so, whatever JAX's x64 flag says.
+        """
+        if any(map(_is_wide, args)):
+            with jax_name("jax.enable_x64")(True):
+                return self._on_jax(args, attrs)
+        return self._on_jax(args, attrs)
+
+    def _on_jax(self, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        if not isinstance(self._jax, str):
+            return self._jax(jax_name("jax"), *args, **attrs)
+        try:
+            function = jax_name(self._jax)
+        except AttributeError:
+            raise UnsupportedFunctionError(
+                f"{self.name} cannot run on JAX: there is no {self._jax}. Use backend='numpy'."
+            ) from None
+        return function(*args, **attrs)
 
     def abstract(self, *args: Any, **attrs: Any) -> Any:
         """Return the aval of the result for arguments that are arrays or avals."""
@@ -233,6 +256,14 @@ class Primitive:
         if top is not None:
             return top.process(self, args, attrs)
         return self.jax(*args, **attrs) if jax else self.numpy(*args, **attrs)
+
+
+def _is_wide(x: Any) -> bool:
+    """Return whether x is a JAX array (no tracer) of 64-bit numbers."""
+    if KIND[type(x)] != JAX or isinstance(x, jax_name("jax.core.Tracer")):
+        return False
+    dtype = x.dtype
+    return bool(dtype.kind in "fiuc" and dtype.itemsize == (16 if dtype.kind == "c" else 8))
 
 
 class Unary(Primitive):

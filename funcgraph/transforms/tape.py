@@ -146,7 +146,13 @@ class Tape(Trace):
             else:
                 values.append(a)
                 parents.append(None)
-        y = primitive(*values, **attrs)
+        if primitive.augment is None:
+            y = primitive(*values, **attrs)
+        else:
+            varying = tuple(p is not None for p in parents)
+            y, residuals, attrs = primitive.augment(tuple(values), attrs, varying)
+            values += residuals
+            parents += [None] * len(residuals)
         if primitive.zero:
             return y
         index = len(self.entries)

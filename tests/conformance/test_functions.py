@@ -16,7 +16,7 @@ import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.errors import ConcretizationError
-from tests.conformance import lanes, oracle, staged
+from tests.conformance import compiled, lanes, oracle, staged
 from tests.conformance.cases import CASES
 from tests.conformance.oracle import Problem
 from tests.conformance.spec import Case
@@ -142,6 +142,7 @@ def in_graph(case: Case) -> None:
     elif name_of(case) not in DTYPE_BY_VALUE:
         staged.values(p)
         staged.derivatives(p)
+        compiled.check(p, "numpy")
 
 
 CHECKS = {

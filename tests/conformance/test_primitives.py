@@ -11,7 +11,7 @@ import pytest
 
 from funcgraph.core.aval import aval_of, dtype_of
 from funcgraph.core.primitive import REGISTRY, Binary, Elementwise, Primitive, Unary
-from tests.conformance import lanes, oracle, staged
+from tests.conformance import compiled, lanes, oracle, staged
 from tests.conformance.oracle import Problem
 from tests.conformance.samples import SAMPLES
 from tests.conformance.spec import Sample
@@ -84,6 +84,8 @@ RULES = {
     "jax": lambda primitive, sample: oracle.check_jax(problem(primitive, sample), primitive.jax),
     "staged": lambda primitive, sample: staged.values(problem(primitive, sample)),
     "graph": lambda primitive, sample: staged.derivatives(problem(primitive, sample)),
+    "numpy": lambda primitive, sample: compiled.check(problem(primitive, sample), "numpy"),
+    "xla": lambda primitive, sample: compiled.check(problem(primitive, sample), "xla"),
     "batch": lanes.batch,
     "lanes": lambda primitive, sample: lanes.batch_derivative(problem(primitive, sample)),
 }
@@ -93,7 +95,7 @@ def applicable(sample: Sample) -> list[str]:
     """Return the rules that mean something for a sample; "jax" compares the values too."""
     if not sample.positions:
         return ["value", "aval", "batch"]
-    left_out = {"value"} if sample.jax else {"value", "jax"}
+    left_out = {"value"} if sample.jax else {"value", "jax", "xla"}
     return [n for n in RULES if n not in left_out and (n != "second" or sample.order > 1)]
 
 
@@ -111,7 +113,11 @@ def test_rule(name: str, k: int, rule: str) -> None:
 
 
 # They mean something only inside a transformation; these tests run every rule there.
-ELSEWHERE = {"psum": "tests/unit/test_vmap.py", "all_gather": "tests/unit/test_vmap.py"}
+ELSEWHERE = {
+    "psum": "tests/unit/test_vmap.py",
+    "all_gather": "tests/unit/test_vmap.py",
+    "jit_call": "tests/unit/test_jit.py",
+}
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.keys() - ELSEWHERE.keys()))

@@ -1,0 +1,423 @@
+"""Compilation for users: `jit`, on the NumPy engine or on XLA.
+
+A compiled function is one primitive, `jit_call`, whose graph is an attribute: its derivatives and
+batches are graphs too, compiled once each. May import `core`, `engines`, `ops`, `tree`,
+`transforms`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.core.aval import aval_of
+from funcgraph.core.graph import Graph
+from funcgraph.core.primitive import General, Primitive
+from funcgraph.core.simplify import simplify
+from funcgraph.core.trace import KIND, NUMPY, TRACER
+from funcgraph.errors import StaticArgumentError, user_line
+from funcgraph.transforms.arguments import name_of, run
+from funcgraph.transforms.partial import batch_graph, cached, split, tangent_graph
+from funcgraph.transforms.stage import stage
+
+__all__ = ["CacheInfo", "Jitted", "clear_caches", "jit"]
+
+BACKENDS = ("numpy", "xla")
+_MAX_ENTRIES = 128  # of each function; the one that was not used for the longest time goes
+
+
+# --- the primitive -------------------------------------------------------------------------------
+
+
+def _compiled(graph: Graph, backend: str) -> Callable[..., tuple[Any, ...]]:
+    def compile_graph() -> Any:
+        return importlib.import_module(f"funcgraph.engines.{backend}").compile_graph(
+            simplify(graph)
+        )
+
+    return cached(graph, ("program", backend), compile_graph)  # type: ignore[no-any-return]
+
+
+def _call_numpy(*args: Any, graph: Graph, backend: str, **_: Any) -> tuple[Any, ...]:
+    return _compiled(graph, backend)(*args)
+
+
+def _call_jax(jax: Any, *args: Any, graph: Graph, backend: str, **_: Any) -> tuple[Any, ...]:
+    if backend == "xla" and not any(isinstance(x, jax.core.Tracer) for x in args):
+        return _compiled(graph, backend)(*args)
+    return tuple(graph.run(*args))
+
+
+def _jvp(tangents: Any, y: Any, *args: Any, graph: Graph, backend: str, **_: Any) -> Any:
+    args = args[: len(graph.inputs)]
+    varying = tuple(t is not None for t in tangents[: len(args)])
+    given = [t for t in tangents if t is not None]
+    return _call(*args, *given, graph=tangent_graph(graph, varying), backend=backend)
+
+
+def _augment(args: Any, attrs: dict[str, Any], varying: tuple[bool, ...]) -> Any:
+    graph, backend = attrs["graph"], attrs["backend"]
+    passes = split(graph, varying)
+    outs = _call(*args, graph=passes.forward, backend=backend)
+    n = len(graph.outputs)
+    places = (*args, *outs[n:])
+    residuals = [places[k] for k in passes.sources]
+    return outs[:n], residuals, {**attrs, "passes": passes, "varying": varying}
+
+
+def _vjp(
+    g: Any, y: Any, *args: Any, graph: Graph, backend: str, passes: Any, varying: tuple[bool, ...]
+) -> Any:
+    residuals = args[len(graph.inputs) :]
+    cts = iter(_call(*g, *residuals, graph=passes.backward, backend=backend))
+    return tuple(next(cts) if flag else None for flag in varying)
+
+
+def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    graph = batch_graph(attrs["graph"], size, tuple(batched[: len(attrs["graph"].inputs)]))
+    return _call(*args, graph=graph, backend=attrs["backend"])
+
+
+_call: Primitive = Primitive(
+    "jit_call",
+    _call_numpy,
+    _call_jax,
+    lambda *avals, graph, backend, **_: graph.output_avals,
+    General(_jvp, _vjp),
+    _batch,
+    many=True,
+    augment=_augment,
+)
+
+
+# --- the function --------------------------------------------------------------------------------
+
+
+class CacheInfo(NamedTuple):
+    """Statistics of a compiled function, as of functools.lru_cache."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    currsize: int
+
+
+class _Entry(NamedTuple):
+    """What is kept for one signature of the arguments."""
+
+    graph: Graph
+    structure: Any  # of the output
+    closed_over: list[Any]  # tracers of outer transformations: further inputs
+    run: Callable[..., tuple[Any, ...]]  # on plain arrays
+
+
+class _Static(NamedTuple):
+    """Stands for the static arguments in a signature: positions or names, with values."""
+
+    values: tuple[tuple[Any, Any], ...]
+
+
+_functions: weakref.WeakSet[Jitted] = weakref.WeakSet()
+
+
+class Jitted:
+    """A compiled function: what `jit` returns. Called like the function itself."""
+
+    def __init__(
+        self, fun: Callable[..., Any], backend: str, static: frozenset[Any], options: dict[str, Any]
+    ) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun = fun
+        self._backend = backend
+        self._static = static
+        self._options = options
+        self._entries: OrderedDict[Any, _Entry] = OrderedDict()
+        self._compilations: list[tuple[Any, str]] = []  # keys and lines
+        self._hits = 0
+        _functions.add(self)
+
+    def __repr__(self) -> str:
+        return f"<jit of {name_of(self._fun)}, backend {self._backend!r}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Return the method of an instance, where a method is decorated."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the compiled program for these arguments; stage and compile it first if need be."""
+        leaves, structure, static = self._flatten(args, kwargs)
+        entry = self._entry(leaves, structure, static)
+        if entry.closed_over or any(KIND[type(x)] == TRACER for x in leaves):
+            outs = _call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
+        else:
+            outs = entry.run(*leaves)
+        return tree.unflatten(entry.structure, outs)
+
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
+        """Return leaves and structure of the dynamic arguments, and the static ones."""
+        if not self._static:
+            return *tree.flatten((args, kwargs)), _Static(())
+        fixed: list[tuple[Any, Any]] = []
+        dynamic: list[Any] = []
+        for k, x in enumerate(args):
+            at = k if k in self._static else k - len(args)
+            if at in self._static:
+                fixed.append((k, x))
+            else:
+                dynamic.append(x)
+        named = {n: x for n, x in kwargs.items() if n not in self._static}
+        fixed += [(n, x) for n, x in kwargs.items() if n in self._static]
+        for at, x in fixed:
+            try:
+                hash(x)
+            except TypeError:
+                raise StaticArgumentError(
+                    f"static argument {at!r} of {name_of(self._fun)} is a {type(x).__name__}, "
+                    "which has no hash, so its compiled program could not be found again. Pass a "
+                    "number, a string or a tuple, or make the argument dynamic."
+                ) from None
+        return *tree.flatten((tuple(dynamic), named)), _Static(tuple(fixed))
+
+    def _arguments(self, structure: Any, leaves: Any, static: _Static) -> Any:
+        args, kwargs = tree.unflatten(structure, leaves)
+        args = list(args)
+        for at, x in static.values:
+            if isinstance(at, int):
+                args.insert(at, x)
+            else:
+                kwargs[at] = x
+        return args, kwargs
+
+    def _entry(self, leaves: list[Any], structure: Any, static: _Static) -> _Entry:
+        key = (structure, tuple([_leaf_key(x, self) for x in leaves]), static)
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._hits += 1
+            self._entries.move_to_end(key)
+            return entry
+        self._compilations.append((key, user_line()))
+        del self._compilations[:-_MAX_ENTRIES]
+        entry = self._stage(leaves, structure, static)
+        if not entry.closed_over:  # another call may close over other tracers
+            self._entries[key] = entry
+            if len(self._entries) > _MAX_ENTRIES:
+                self._entries.popitem(last=False)
+        return entry
+
+    def _stage(self, leaves: list[Any], structure: Any, static: _Static) -> _Entry:
+        found = None
+
+        def flat(*tracers: Any) -> list[Any]:
+            nonlocal found
+            args, kwargs = self._arguments(structure, tracers, static)
+            outs, found = tree.flatten(run(self._fun, args, kwargs))
+            return outs
+
+        graph = stage(flat, [aval_of(x) for x in leaves])
+        closed = {v: x for v, x in graph.constants.items() if KIND[type(x)] == TRACER}
+        rest = {v: x for v, x in graph.constants.items() if v not in closed}
+        graph = Graph((*graph.inputs, *closed), graph.equations, graph.outputs, rest)
+        if self._options:
+            engine = importlib.import_module(f"funcgraph.engines.{self._backend}")
+            program = engine.compile_graph(graph, **self._leaf_options(structure, found))
+        else:
+            program = functools.partial(_run, graph, self._backend)
+        return _Entry(graph, found, list(closed.values()), program)
+
+    def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
+        """Return the options for JAX, with those that stand for arguments spread to leaves."""
+        options = dict(self._options)
+        args, _ = tree.unflatten(structure, range(structure.num_leaves))
+        if "donate_argnums" in options:
+            chosen = [args[k] for k in options["donate_argnums"]]
+            options["donate_argnums"] = tuple(tree.leaves(chosen))
+        if "in_shardings" in options:
+            options["in_shardings"] = tuple(_spread(options["in_shardings"], args))
+        if "out_shardings" in options:
+            out = tree.unflatten(outputs, range(outputs.num_leaves))
+            options["out_shardings"] = tuple(_spread(options["out_shardings"], out))
+        return options
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """Return the simplified graph that runs for these arguments."""
+        return simplify(self._entry(*self._flatten(args, kwargs)).graph)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """Return JAX's lowered program for these arguments (backend "xla"); it has .compile()."""
+        if self._backend != "xla":
+            raise ValueError("lower needs jit(..., backend='xla'); see graph(...) for the other.")
+        leaves, structure, static = self._flatten(args, kwargs)
+        entry = self._entry(leaves, structure, static)
+        engine = importlib.import_module("funcgraph.engines.xla")
+        return engine.lower(entry.graph, leaves)
+
+    def cache_info(self) -> CacheInfo:
+        """Return hits, misses, maximal and current size of the cache of compiled programs."""
+        return CacheInfo(self._hits, len(self._compilations), _MAX_ENTRIES, len(self._entries))
+
+    def clear_cache(self) -> None:
+        """Forget all compiled programs of this function."""
+        self._entries.clear()
+        self._compilations.clear()
+        self._hits = 0
+
+    def explain_recompiles(self) -> str:
+        """Return one line for each compilation: where it was asked for, and what was new."""
+        lines = []
+        for k, (key, line) in enumerate(self._compilations):
+            why = "first call" if k == 0 else _difference(self._compilations[k - 1][0], key)
+            lines.append(f"{line}: {why}")
+        return "\n".join(lines)
+
+
+def _run(graph: Graph, backend: str, *leaves: Any) -> tuple[Any, ...]:
+    """Run a graph on plain or JAX arrays."""
+    return _call(*leaves, graph=graph, backend=backend)  # type: ignore[no-any-return]
+
+
+def _leaf_key(x: Any, of: Jitted) -> Any:
+    """Return shape and dtype of a leaf; for a Python number its type, because it is weak."""
+    cls = type(x)
+    if cls is np.ndarray or cls is np.float64:
+        return x.shape, x.dtype
+    if cls is float or cls is int or cls is bool or cls is complex:
+        return cls
+    if KIND[cls] == NUMPY and not isinstance(x, (np.ndarray, np.generic)):
+        raise StaticArgumentError(
+            f"an argument of {name_of(of._fun)} is a {cls.__name__}, which is no array. Mark it as "
+            "static: jit(f, static_argnums=...) or static_argnames=..."
+        )
+    aval = aval_of(x)
+    return aval.weak if aval.weak is not None else (aval.shape, aval.dtype)
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Say in what a signature differs from the one before."""
+    if old[0] != new[0]:
+        return f"the arguments have another structure: {new[0]}, before {old[0]}"
+    if old[2] != new[2]:
+        return f"static arguments {dict(new[2].values)}, before {dict(old[2].values)}"
+    changed = [
+        f"leaf {k}: {_show(b)}, before {_show(a)}"
+        for k, (a, b) in enumerate(zip(old[1], new[1], strict=True))
+        if a != b
+    ]
+    return "; ".join(changed) or "closes over traced values, which differ from call to call"
+
+
+def _show(key: Any) -> str:
+    return f"a Python {key.__name__}" if isinstance(key, type) else f"{key[1]}{list(key[0])}"
+
+
+def _spread(prefix: Any, full: Any) -> list[Any]:
+    """Return an entry of prefix for every leaf of full."""
+    out: list[Any] = []
+    prefix = tuple(prefix) if isinstance(prefix, list) else prefix
+    tree.map(
+        lambda p, part: out.extend([p] * len(tree.leaves(part))),
+        prefix,
+        full,
+        is_leaf=lambda x: x is None,
+    )
+    return out
+
+
+def _static_set(fun: Any, argnums: Any, argnames: Any) -> frozenset[Any]:
+    """Return positions and names of the static arguments, each in both forms where it has them."""
+    numbers = {argnums} if isinstance(argnums, int) else set(argnums)
+    names = {argnames} if isinstance(argnames, str) else set(argnames)
+    if not numbers and not names:
+        return frozenset()
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        return frozenset(numbers | names)
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    unknown = names - {p.name for p in parameters}
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ValueError(f"{name_of(fun)} has no arguments {sorted(unknown)} (static_argnames).")
+    named = {positional[n] for n in numbers if -len(positional) <= n < len(positional)}
+    places = {positional.index(n) for n in names if n in positional}
+    return frozenset(numbers | names | named | places)
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    backend: str = "numpy",
+    static_argnums: int | tuple[int, ...] = (),
+    static_argnames: str | tuple[str, ...] = (),
+    donate_argnums: int | tuple[int, ...] = (),
+    **options: Any,
+) -> Any:
+    """Return a compiled version of `fun`.
+
+    The function is run once on tracers for every new combination of shapes, dtypes, tree structure
+    and static values; later calls run the compiled program.
+
+    Args:
+      fun: A pure function of arrays (pytrees). Its Python control flow may depend on shapes and
+        static arguments, not on values.
+      backend: "numpy": one flat Python function that calls NumPy; "xla": one jax.jit, with NumPy's
+        dtypes (float64 stays float64), whose results are JAX arrays that stay on the device.
+      static_argnums: Positions of arguments that are part of the program; they must be hashable.
+      static_argnames: Names of such arguments.
+      donate_argnums: Positions of arguments whose memory XLA may use for the results; on the NumPy
+        engine without effect.
+      **options: Passed on to jax.jit (backend "xla"): device, in_shardings, out_shardings.
+
+    Returns:
+      The compiled function (also a decorator: `@jit`, `@jit(backend="xla")`). It has graph(*args),
+      cache_info(), clear_cache(), explain_recompiles(), and lower(*args) on XLA.
+
+    Raises:
+      ConcretizationError: Python control flow depends on values.
+      StaticArgumentError: An argument is no array and not static, or a static one has no hash.
+      MissingPackageError: backend="xla" without JAX.
+
+    Example:
+      >>> import numpy as np
+      >>> import funcgraph as fg
+      >>> step = fg.jit(lambda w, x: w - 0.1 * fg.grad(lambda w: np.sum((x @ w) ** 2))(w))
+      >>> step(np.ones(2), np.array([[1.0, 2.0]]))
+      array([ 0.4, -0.2])
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend of jit must be one of {BACKENDS}, got {backend!r}")
+    if options and backend != "xla":
+        raise ValueError(f"jit got {sorted(options)}, which only backend='xla' knows.")
+    if fun is None:
+        return functools.partial(
+            jit,
+            backend=backend,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            **options,
+        )
+    if not callable(fun):
+        raise TypeError(f"jit needs a function, got a {type(fun).__name__}.")
+    if donate_argnums != () and backend == "xla":
+        numbers = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
+        options["donate_argnums"] = numbers
+    return Jitted(fun, backend, _static_set(fun, static_argnums, static_argnames), options)
+
+
+def clear_caches() -> None:
+    """Forget all compiled programs of all functions.
+
+    Example:
+      >>> clear_caches()
+    """
+    for function in list(_functions):
+        function.clear_cache()

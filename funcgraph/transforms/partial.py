@@ -1,0 +1,133 @@
+"""Graphs made from graphs: their tangents, their forward and backward passes, their batches.
+
+Each is staged once for a graph and a pattern of arguments, and kept as long as the graph lives.
+May import `core`, `ops`, `transforms`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from funcgraph.core.aval import Aval
+from funcgraph.core.graph import Graph, Var
+from funcgraph.core.simplify import prune
+from funcgraph.ops.structural import zeros
+from funcgraph.transforms.forward import Forward, ForwardTracer
+from funcgraph.transforms.stage import Stage, StageTracer, stage
+from funcgraph.transforms.tape import Tape, TapeTracer, backward
+from funcgraph.transforms.vmap import vmap
+
+__all__ = ["batch_graph", "cached", "split", "tangent_graph"]
+
+Flags = tuple[bool, ...]
+_derived: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+T = TypeVar("T")
+
+
+def cached(graph: Graph, key: Any, make: Callable[[], T]) -> T:
+    """Return what `make` made for this graph and key, the first time it was asked for."""
+    made = _derived.setdefault(graph, {})
+    if key not in made:
+        made[key] = make()
+    return made[key]  # type: ignore[no-any-return]
+
+
+def tangent_graph(graph: Graph, varying: Flags) -> Graph:
+    """Return the graph (inputs, tangents of the varying ones) -> tangents of the outputs."""
+
+    def tangents(*args: Any) -> list[Any]:
+        n = len(graph.inputs)
+        trace = Forward(safe=False)
+        rest = iter(args[n:])
+        traced = [
+            ForwardTracer(x, next(rest), trace) if flag else x
+            for x, flag in zip(args[:n], varying, strict=True)
+        ]
+        outs = graph.run(*traced)
+        mine = [type(y) is ForwardTracer and y._trace is trace for y in outs]
+        return [
+            y.tangent if m else zeros(a)
+            for y, m, a in zip(outs, mine, graph.output_avals, strict=True)
+        ]
+
+    avals = [v.aval for v in graph.inputs]
+    avals += [Aval(a.shape, a.dtype) for a, flag in zip(avals, varying, strict=True) if flag]
+    return cached(graph, ("jvp", varying), lambda: prune(stage(tangents, avals)))
+
+
+class Passes(NamedTuple):
+    """A graph cut in two for reverse mode."""
+
+    forward: Graph  # inputs -> outputs, further values
+    backward: Graph  # cotangents of the outputs, residuals -> cotangents of the varying inputs
+    sources: tuple[int, ...]  # each residual's place in (*inputs, *further values)
+
+
+def split(graph: Graph, varying: Flags) -> Passes:
+    """Return the forward and the backward pass of a graph.
+
+    The residuals are exactly the values of the forward pass that the staged backward pass closes
+    over.
+    """
+    return cached(graph, ("vjp", varying), lambda: _split(graph, varying))
+
+
+def _split(graph: Graph, varying: Flags) -> Passes:
+    ahead = Stage()
+    inputs = [ahead.tracer(v.aval) for v in graph.inputs]
+    tape = Tape()
+    watched = [x if not flag else tape.watch(x) for x, flag in zip(inputs, varying, strict=True)]
+    outs = graph.run(*watched)
+    entries = tape.end()
+    mine = [type(y) is TapeTracer and y._trace is tape for y in outs]
+    values = [y.value if m else y for y, m in zip(outs, mine, strict=True)]
+    back = Stage()
+    seeds = [back.tracer(Aval(a.shape, a.dtype)) for a in graph.output_avals]
+    pairs = [(y.index, ct) for y, m, ct in zip(outs, mine, seeds, strict=True) if m]
+    found = backward(entries, pairs, sum(varying), safe=False)
+    sources = [x for x, flag in zip(inputs, varying, strict=True) if flag]
+    cts = [zeros(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
+    results = tuple(back.atom(ct) for ct in cts)
+    residuals: list[tuple[Var, Any]] = [
+        (v, x)
+        for v, x in back.constants.items()
+        if isinstance(x, StageTracer) and x._trace is ahead
+    ]
+    moved = {v for v, _ in residuals}
+    rest = {v: x for v, x in back.constants.items() if v not in moved}
+    backward_graph = prune(
+        Graph(
+            (*(s.var for s in seeds), *(v for v, _ in residuals)),
+            tuple(back.equations),
+            results,
+            rest,
+        )
+    )
+    places = {x.var: k for k, x in enumerate(inputs)}
+    kept = [ahead.atom(x) for x in values]
+    numbers: list[int] = []
+    for _, x in residuals:
+        if x.var not in places:
+            places[x.var] = len(inputs) + len(kept) - len(values)
+            kept.append(x.var)
+        numbers.append(places[x.var])
+    ahead.alive = back.alive = False
+    forward_graph = Graph(
+        tuple(x.var for x in inputs), tuple(ahead.equations), tuple(kept), ahead.constants
+    )
+    return Passes(prune(forward_graph), backward_graph, tuple(numbers))
+
+
+def batch_graph(graph: Graph, size: int, batched: Flags) -> Graph:
+    """Return the graph of all lanes: marked inputs and all outputs have a batch axis in front."""
+    in_axes = tuple(0 if b else None for b in batched)
+    mapped = vmap(lambda *xs: graph.run(*xs), in_axes, axis_size=size)
+    avals = [
+        Aval((size, *v.aval.shape), v.aval.dtype) if b else v.aval
+        for v, b in zip(graph.inputs, batched, strict=True)
+    ]
+    return cached(graph, ("vmap", size, batched), lambda: prune(stage(mapped, avals)))
