@@ -7,6 +7,9 @@ array([0.        , 0.90929743])
 """
 
 from funcgraph import errors, numpy, tree
+from funcgraph.control.associative import associative_scan
+from funcgraph.control.branches import cond, select, switch
+from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Graph
 from funcgraph.numpy._register import concrete
@@ -26,12 +29,15 @@ __all__ = [
     "Graph",
     "ShapeDtype",
     "all_gather",
+    "associative_scan",
     "at",
     "axis_index",
     "clear_caches",
     "concrete",
+    "cond",
     "errors",
     "eval_shape",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -42,14 +48,19 @@ __all__ = [
     "jvp",
     "linearize",
     "make_graph",
+    "map",
     "numpy",
     "pmax",
     "pmean",
     "pmin",
     "psum",
+    "scan",
+    "select",
     "stop_gradient",
+    "switch",
     "tree",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]

@@ -13,6 +13,7 @@ import numpy
 
 __all__ = [
     "BatchAxisError",
+    "CarryTypeError",
     "ConcretizationError",
     "FuncgraphError",
     "GradientDtypeError",
@@ -88,6 +89,10 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class CarryTypeError(FuncgraphError, TypeError):
+    """The carry of a loop, or the result of a branch, has another type than it must have."""
 
 
 class MissingPackageError(FuncgraphError, ImportError):

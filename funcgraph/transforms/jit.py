@@ -25,8 +25,8 @@ from funcgraph.core.simplify import simplify
 from funcgraph.core.trace import KIND, NUMPY, TRACER
 from funcgraph.errors import StaticArgumentError, user_line
 from funcgraph.transforms.arguments import name_of, run
-from funcgraph.transforms.partial import batch_graph, cached, split, tangent_graph
-from funcgraph.transforms.stage import stage
+from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
+from funcgraph.transforms.stage import stage_closed
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit"]
 
@@ -37,22 +37,13 @@ _MAX_ENTRIES = 128  # of each function; the one that was not used for the longes
 # --- the primitive -------------------------------------------------------------------------------
 
 
-def _compiled(graph: Graph, backend: str) -> Callable[..., tuple[Any, ...]]:
-    def compile_graph() -> Any:
-        return importlib.import_module(f"funcgraph.engines.{backend}").compile_graph(
-            simplify(graph)
-        )
-
-    return cached(graph, ("program", backend), compile_graph)  # type: ignore[no-any-return]
-
-
 def _call_numpy(*args: Any, graph: Graph, backend: str, **_: Any) -> tuple[Any, ...]:
-    return _compiled(graph, backend)(*args)
+    return compiled(graph, backend)(*args)
 
 
 def _call_jax(jax: Any, *args: Any, graph: Graph, backend: str, **_: Any) -> tuple[Any, ...]:
     if backend == "xla" and not any(isinstance(x, jax.core.Tracer) for x in args):
-        return _compiled(graph, backend)(*args)
+        return compiled(graph, backend)(*args)
     return tuple(graph.run(*args))
 
 
@@ -221,16 +212,13 @@ class Jitted:
             outs, found = tree.flatten(run(self._fun, args, kwargs))
             return outs
 
-        graph = stage(flat, [aval_of(x) for x in leaves])
-        closed = {v: x for v, x in graph.constants.items() if KIND[type(x)] == TRACER}
-        rest = {v: x for v, x in graph.constants.items() if v not in closed}
-        graph = Graph((*graph.inputs, *closed), graph.equations, graph.outputs, rest)
+        graph, closed = stage_closed(flat, [aval_of(x) for x in leaves])
         if self._options:
             engine = importlib.import_module(f"funcgraph.engines.{self._backend}")
             program = engine.compile_graph(graph, **self._leaf_options(structure, found))
         else:
             program = functools.partial(_run, graph, self._backend)
-        return _Entry(graph, found, list(closed.values()), program)
+        return _Entry(graph, found, closed, program)
 
     def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
         """Return the options for JAX, with those that stand for arguments spread to leaves."""

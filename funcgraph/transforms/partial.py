@@ -1,25 +1,26 @@
 """Graphs made from graphs: their tangents, their forward and backward passes, their batches.
 
 Each is staged once for a graph and a pattern of arguments, and kept as long as the graph lives.
-May import `core`, `ops`, `transforms`.
+May import `core`, `engines`, `ops`, `transforms`.
 """
 
 from __future__ import annotations
 
+import importlib
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Graph, Var
-from funcgraph.core.simplify import prune
+from funcgraph.core.simplify import prune, simplify
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
 from funcgraph.transforms.stage import Stage, StageTracer, stage
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 from funcgraph.transforms.vmap import vmap
 
-__all__ = ["batch_graph", "cached", "split", "tangent_graph"]
+__all__ = ["batch_graph", "cached", "compiled", "split", "tangent_graph"]
 
 Flags = tuple[bool, ...]
 _derived: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -34,6 +35,16 @@ def cached(graph: Graph, key: Any, make: Callable[[], T]) -> T:
     if key not in made:
         made[key] = make()
     return made[key]  # type: ignore[no-any-return]
+
+
+def compiled(graph: Graph, backend: str = "numpy") -> Callable[..., tuple[Any, ...]]:
+    """Return the compiled program of a graph."""
+
+    def compile_graph() -> Any:
+        engine = importlib.import_module(f"funcgraph.engines.{backend}")
+        return engine.compile_graph(simplify(graph))
+
+    return cached(graph, ("program", backend), compile_graph)  # type: ignore[no-any-return]
 
 
 def tangent_graph(graph: Graph, varying: Flags) -> Graph:

@@ -6,6 +6,7 @@ May import `core`, `ops`, `tree`, `transforms.arguments`.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -16,11 +17,23 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.graph import Atom, Equation, Graph, Var
 from funcgraph.core.primitive import Primitive
-from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError, user_line
 from funcgraph.transforms.arguments import run
 
-__all__ = ["Stage", "StageTracer", "abstract", "eval_shape", "make_graph", "stage"]
+__all__ = [
+    "Stage",
+    "StageTracer",
+    "abstract",
+    "eval_shape",
+    "is_staging",
+    "make_graph",
+    "stage",
+    "stage_closed",
+]
+
+
+_depth: contextvars.ContextVar[int] = contextvars.ContextVar("depth", default=0)
 
 
 class StageTracer(Tracer):
@@ -100,13 +113,31 @@ def stage(fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> Graph:
     """Return the graph of a function of flat arguments that returns a flat list."""
     trace = Stage()
     tracers = [trace.tracer(a) for a in avals]
+    token = _depth.set(_depth.get() + 1)
     try:
         outs = fun(*tracers)
         outputs = tuple(trace.atom(x) for x in outs)
     finally:
+        _depth.reset(token)
         trace.alive = False
     inputs = tuple(t.var for t in tracers)
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)
+
+
+def is_staging() -> bool:
+    """Return whether a function is being staged in this thread: then loops become equations."""
+    return _depth.get() > 0
+
+
+def stage_closed(
+    fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]
+) -> tuple[Graph, list[Any]]:
+    """Return the graph of a function, and the tracers it closes over: further, last inputs."""
+    graph = stage(fun, avals)
+    closed = {v: x for v, x in graph.constants.items() if KIND[type(x)] == TRACER}
+    rest = {v: x for v, x in graph.constants.items() if v not in closed}
+    graph = Graph((*graph.inputs, *closed), graph.equations, graph.outputs, rest)
+    return graph, list(closed.values())
 
 
 def abstract(fun: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Graph, Any]:

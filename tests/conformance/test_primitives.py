@@ -117,6 +117,9 @@ ELSEWHERE = {
     "psum": "tests/unit/test_vmap.py",
     "all_gather": "tests/unit/test_vmap.py",
     "jit_call": "tests/unit/test_jit.py",
+    "scan": "tests/unit/test_control.py",
+    "switch": "tests/unit/test_control.py",
+    "while": "tests/unit/test_control.py",
 }
 
 

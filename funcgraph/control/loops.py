@@ -1,0 +1,313 @@
+"""Loops: `scan`, `map`, `fori_loop`, `while_loop`.
+
+Outside of staging a loop is a Python loop, and every transformation simply follows it: gradients
+work whatever the number of steps. While a function is staged (jit), a loop is one equation that
+holds the staged body. May import `core`, `ops`, `tree`, `transforms`, `control`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcgraph import tree
+from funcgraph.control.scan import scan_primitive
+from funcgraph.control.types import check_same, common_length
+from funcgraph.control.while_ import is_unknown, while_primitive
+from funcgraph.core.aval import Aval, aval_of, shape_of
+from funcgraph.ops.elementwise import logical_and
+from funcgraph.ops.indexing import index
+from funcgraph.ops.structural import cast, concatenate, reshape, stack, where
+from funcgraph.transforms.arguments import run
+from funcgraph.transforms.stage import eval_shape, is_staging, stage_closed
+from funcgraph.transforms.vmap import vmap
+
+__all__ = ["fori_loop", "map", "scan", "while_loop"]
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Any, Any]:
+    """Loop over the leading axis of arrays with a carry.
+
+    c_0 = init; (c_{i+1}, y_i) = f(c_i, x_i); returns c_n and all y_i, stacked.
+
+    Args:
+      f: Takes the carry and one row of xs, returns the new carry and an output (pytrees). The carry
+        keeps its structure, shapes and dtypes.
+      init: The first carry.
+      xs: Pytree of arrays of shape (n, ...), or None.
+      length: n; needed if xs is None.
+      reverse: Whether to go from the last row to the first; y_i stays beside x_i.
+      unroll: How many steps XLA writes out in one; without effect on NumPy.
+
+    Returns:
+      (last carry, outputs with a leading axis of length n).
+
+    Raises:
+      CarryTypeError: The carry changes its structure, shape or dtype.
+      ValueError: The lengths differ, or none is given.
+
+    Example:
+      >>> import numpy as np
+      >>> scan(lambda total, x: (total + x, total * 10), 0.0, np.array([1.0, 2.0, 3.0]))
+      (np.float64(6.0), array([ 0., 10., 30.]))
+
+    Source:
+      jax.lax.scan.
+    """
+    n = common_length("scan", xs, length)
+    if is_staging():
+        return _staged_scan(f, init, xs, n, reverse, unroll)
+    carry = tree.map(_strong, init)
+    if n == 0:
+        _, y = eval_shape(f, carry, tree.map(lambda x: _row_aval(x), xs))
+        return carry, tree.map(lambda a: np.zeros((0, *a.shape), a.dtype), y)
+    ys: list[Any] = [None] * n
+    for i in reversed(range(n)) if reverse else range(n):
+        row = tree.map(lambda x, i=i: index(x, i), xs)
+        new, ys[i] = _pair(run(f, (carry, row), {}))
+        _check("scan: the carry", carry, new)
+        carry = tree.map(_strong, new)
+    structure = tree.structure(ys[0])
+    columns = zip(*(tree.leaves(y) for y in ys), strict=True)
+    stacked = [stack(*[_strong(y) for y in column], axis=0) for column in columns]
+    return carry, tree.unflatten(structure, stacked)
+
+
+def _pair(out: Any) -> tuple[Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"scan: the function must return (carry, output), got {out!r:.80}.")
+    return out
+
+
+def _strong(x: Any) -> Any:
+    """Return a Python number as an array: the dtype of a carry does not depend on what it meets."""
+    return np.asarray(x)[()] if type(x) in (bool, int, float, complex) else x
+
+
+def _row_aval(x: Any) -> Aval:
+    aval = aval_of(x)
+    return Aval(aval.shape[1:], aval.dtype)
+
+
+def _check(what: str, old: Any, new: Any) -> None:
+    avals = [[aval_of(x) for x in tree.leaves(t)] for t in (old, new)]
+    check_same(what, old, new, *avals)
+
+
+def _staged_scan(
+    f: Any, init: Any, xs: Any, length: int, reverse: bool, unroll: int
+) -> tuple[Any, Any]:
+    init = tree.map(_strong, init)
+    carry, structure = tree.flatten(init)
+    rows, row_structure = tree.flatten(xs)
+    found: Any = None
+
+    def body(*values: Any) -> list[Any]:
+        nonlocal found
+        old = tree.unflatten(structure, values[: len(carry)])
+        new, y = _pair(run(f, (old, tree.unflatten(row_structure, values[len(carry) :])), {}))
+        _check("scan: the carry", old, new)
+        found = tree.structure(y)
+        return [*tree.leaves(new), *tree.leaves(y)]
+
+    avals = [*(aval_of(x) for x in carry), *(_row_aval(x) for x in rows)]
+    graph, closed = stage_closed(body, [Aval(a.shape, a.dtype) for a in avals])
+    out = scan_primitive(
+        *carry,
+        *rows,
+        *closed,
+        body=graph,
+        carries=len(carry),
+        rows=len(rows),
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
+    )
+    end, ys = out[: len(carry)], out[len(carry) :]
+    return tree.unflatten(structure, end), tree.unflatten(found, ys)
+
+
+def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
+    """Apply a function to each row of arrays, one after the other, and stack the results.
+
+    y_i = f(x_i): like vmap, but with the memory of one row.
+
+    Args:
+      f: Takes one row of xs (pytrees in and out).
+      xs: Pytree of arrays of shape (n, ...).
+      batch_size: If given, so many rows at a time go through vmap(f).
+
+    Returns:
+      Outputs with a leading axis of length n.
+
+    Example:
+      >>> import numpy as np
+      >>> map(lambda x: x**2, np.array([1.0, 2.0, 3.0]))
+      array([1., 4., 9.])
+
+    Source:
+      jax.lax.map.
+    """
+    n = common_length("map", xs, None)
+    if batch_size is None:
+        return scan(lambda _, x: (None, f(x)), None, xs)[1]
+    whole = n // batch_size
+
+    def cut(x: Any) -> Any:
+        rows = index(x, slice(0, whole * batch_size))
+        return reshape(rows, shape=(whole, batch_size, *shape_of(x)[1:]))
+
+    parts = scan(lambda _, x: (None, vmap(f)(x)), None, tree.map(cut, xs))[1]
+    joined = tree.map(lambda y: reshape(y, shape=(-1, *shape_of(y)[2:])), parts)
+    if whole * batch_size == n:
+        return joined
+    rest = vmap(f)(tree.map(lambda x: index(x, slice(whole * batch_size, n)), xs))
+    return tree.map(lambda a, b: concatenate(a, b, axis=0), joined, rest)
+
+
+def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
+    """Run a loop over integers with a carry.
+
+    for i in lower ... upper - 1: val = body_fun(i, val); returns val.
+
+    Args:
+      lower: First integer.
+      upper: One past the last integer.
+      body_fun: Takes the integer and the carry, returns the new carry, which keeps its structure,
+        shapes and dtypes.
+      init_val: The first carry.
+
+    Returns:
+      The last carry.
+
+    Raises:
+      CarryTypeError: The carry changes its structure, shape or dtype.
+
+    Example:
+      >>> fori_loop(0, 5, lambda i, total: total + i, 0)
+      np.int64(10)
+
+    Source:
+      jax.lax.fori_loop.
+    """
+    if is_unknown(lower) or is_unknown(upper):
+        start = (cast(lower, np.int64), cast(upper, np.int64), init_val)
+        step = lambda s: (s[0] + 1, s[1], body_fun(s[0], s[2]))  # noqa: E731
+        return while_loop(lambda s: s[0] < s[1], step, start)[2]
+    first, n = int(lower), max(int(upper) - int(lower), 0)
+    if is_staging():
+        numbers = np.arange(first, first + n)
+        return scan(lambda c, i: (body_fun(i, c), None), init_val, numbers)[0]
+    carry = tree.map(_strong, init_val)
+    for i in range(first, first + n):
+        new = run(body_fun, (np.int64(i), carry), {})
+        _check("fori_loop: the carry", carry, new)
+        carry = tree.map(_strong, new)
+    return carry
+
+
+def while_loop(
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    init_val: Any,
+    *,
+    max_steps: int | None = None,
+) -> Any:
+    """Run a loop while a condition on the carry holds.
+
+    while cond_fun(val): val = body_fun(val); returns val.
+
+    Outside of jit, reverse mode works whatever the number of steps, which the tape records. Inside
+    jit the number is unknown, so reverse mode needs an upper bound: max_steps.
+
+    Args:
+      cond_fun: Takes the carry, returns a bool of shape ().
+      body_fun: Takes the carry, returns the new one, which keeps its structure, shapes and dtypes.
+      init_val: The first carry.
+      max_steps: If given, no more steps than this are done, and inside jit the loop is a scan of
+        this length, which can be differentiated in reverse mode.
+
+    Returns:
+      The last carry.
+
+    Raises:
+      CarryTypeError: The carry changes its structure, shape or dtype, or the condition is no bool.
+
+    Example:
+      >>> while_loop(lambda x: x < 100, lambda x: 2 * x, 3)
+      np.int64(192)
+
+    Source:
+      jax.lax.while_loop.
+    """
+    carry = tree.map(_strong, init_val)
+    if max_steps is not None and (is_staging() or is_unknown(run(cond_fun, (carry,), {}))):
+        return _bounded(cond_fun, body_fun, carry, max_steps)
+    steps = 0
+    while not is_staging():
+        going = run(cond_fun, (carry,), {})
+        if is_unknown(going):
+            break
+        if not _as_bool(going) or steps == max_steps:
+            return carry
+        new = run(body_fun, (carry,), {})
+        _check("while_loop: the carry", carry, new)
+        carry = tree.map(_strong, new)
+        steps += 1
+    return _staged_while(cond_fun, body_fun, carry)
+
+
+def _as_bool(going: Any) -> bool:
+    aval = aval_of(going)
+    if aval.shape or aval.dtype != bool:
+        raise TypeError(f"while_loop: the condition must be a bool of shape (), got {aval}.")
+    return bool(going)
+
+
+def _bounded(cond_fun: Any, body_fun: Any, carry: Any, max_steps: int) -> Any:
+    """Run a fixed number of steps, which change nothing once the condition has failed."""
+
+    def step(state: Any, _: Any) -> Any:
+        old, going = state
+        going = logical_and(going, cond_fun(old))
+        # Steps after the end start afresh: the body never sees values it was not written for, whose
+        # derivatives could be nan.
+        new = body_fun(tree.map(lambda a, first: where(going, a, first), old, carry))
+        _check("while_loop: the carry", old, new)
+        return (tree.map(lambda a, b: where(going, b, a), old, new), going), None
+
+    return scan(step, (carry, np.True_), None, max_steps)[0][0]
+
+
+def _staged_while(cond_fun: Any, body_fun: Any, carry: Any) -> Any:
+    leaves, structure = tree.flatten(carry)
+
+    def condition(*values: Any) -> list[Any]:
+        going = run(cond_fun, (tree.unflatten(structure, values),), {})
+        aval = aval_of(going)
+        if aval.shape or aval.dtype != bool:
+            raise TypeError(f"while_loop: the condition must be a bool of shape (), got {aval}.")
+        return [going]
+
+    def body(*values: Any) -> list[Any]:
+        old = tree.unflatten(structure, values)
+        new = run(body_fun, (old,), {})
+        _check("while_loop: the carry", old, new)
+        return tree.leaves(new)
+
+    avals = [Aval(a.shape, a.dtype) for a in (aval_of(x) for x in leaves)]
+    cond_graph, first = stage_closed(condition, avals)
+    body_graph, second = stage_closed(body, avals)
+    out = while_primitive(
+        *leaves, *first, *second, cond=cond_graph, body=body_graph, carries=len(leaves)
+    )
+    return tree.unflatten(structure, out)
