@@ -58,10 +58,12 @@ def _flags(branches: Branches, given: Sequence[bool]) -> tuple[bool, ...]:
     return tuple(a and is_inexact(v.aval.dtype) for a, v in zip(given, inputs, strict=True))
 
 
-def _jvp(tangents: Any, y: Any, number: Any, *operands: Any, branches: Branches, **_: Any) -> Any:
+def _jvp(
+    tangents: Any, y: Any, number: Any, *operands: Any, branches: Branches, safe: bool, **_: Any
+) -> Any:
     flags = _flags(branches, [t is not None for t in tangents[1:]])
     dots = [t for t, flag in zip(tangents[1:], flags, strict=True) if flag]
-    moving = tuple(tangent_graph(b, flags) for b in branches)
+    moving = tuple(tangent_graph(b, flags, safe) for b in branches)
     out = _switch(number, *operands, *dots, branches=moving)
     inexact = [is_inexact(a.dtype) for a in branches[0].output_avals]
     return tuple(t if flag else None for t, flag in zip(out, inexact, strict=True))
@@ -72,15 +74,17 @@ def _augment(args: Any, attrs: dict[str, Any], varying: Any) -> Any:
     return _switch(*args, **attrs), [], {**attrs, "flags": flags}
 
 
-def _vjp(g: Any, y: Any, number: Any, *operands: Any, branches: Branches, flags: Any) -> Any:
-    back = tuple(_pullback(b, flags) for b in branches)
+def _vjp(
+    g: Any, y: Any, number: Any, *operands: Any, branches: Branches, flags: Any, safe: bool
+) -> Any:
+    back = tuple(_pullback(b, flags, safe) for b in branches)
     cts = iter(_switch(number, *g, *operands, branches=back))
     return (None, *(next(cts) if flag else None for flag in flags))
 
 
-def _pullback(graph: Graph, flags: tuple[bool, ...]) -> Graph:
+def _pullback(graph: Graph, flags: tuple[bool, ...], safe: bool) -> Graph:
     """Return the graph (cotangents, inputs) -> cotangents of the inputs; it runs forward again."""
-    passes = split(graph, flags)
+    passes = split(graph, flags, safe)
     n, outputs = len(graph.inputs), len(graph.outputs)
 
     def pull(*values: Any) -> list[Any]:
@@ -90,7 +94,7 @@ def _pullback(graph: Graph, flags: tuple[bool, ...]) -> Graph:
 
     avals = [Aval(a.shape, a.dtype) for a in graph.output_avals]
     avals += [v.aval for v in graph.inputs[:n]]
-    return cached(graph, ("pullback", flags), lambda: prune(stage(pull, avals)))
+    return cached(graph, ("pullback", flags, safe), lambda: prune(stage(pull, avals)))
 
 
 def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:

@@ -104,13 +104,15 @@ def _varying(body: Graph, carries: int, given: Sequence[bool]) -> Flags:
 # --- forward mode --------------------------------------------------------------------------------
 
 
-def _jvp(tangents: Any, y: Any, *args: Any, **attrs: Any) -> Any:
+def _jvp(tangents: Any, y: Any, *args: Any, safe: bool, **attrs: Any) -> Any:
     body, carries, rows = attrs["body"], attrs["carries"], attrs["rows"]
     n = len(body.inputs)
     args, tangents = args[:n], tangents[:n]
     flags = _varying(body, carries, [t is not None for t in tangents])
     moving = cached(
-        body, ("scan jvp", carries, rows, flags), lambda: _tangent_body(body, carries, rows, flags)
+        body,
+        ("scan jvp", carries, rows, flags, safe),
+        lambda: _tangent_body(body, carries, rows, flags, safe),
     )
     dots = [zeros(a) if t is None else t for a, t in zip(args, tangents, strict=True)]
     inputs: list[Any] = []
@@ -127,9 +129,9 @@ def _jvp(tangents: Any, y: Any, *args: Any, **attrs: Any) -> Any:
     return (*first, *(t if flag else None for t, flag in zip(changes, inexact, strict=True)))
 
 
-def _tangent_body(body: Graph, carries: int, rows: int, flags: Flags) -> Graph:
+def _tangent_body(body: Graph, carries: int, rows: int, flags: Flags, safe: bool) -> Graph:
     """Return the body for values and tangents: of carry, x, constants -> of carry, of y."""
-    moving = tangent_graph(body, flags)
+    moving = tangent_graph(body, flags, safe)
     vary = _cut(flags, carries, rows)
     parts = _cut(body.inputs, carries, rows)
 
@@ -155,19 +157,23 @@ def _tangent_body(body: Graph, carries: int, rows: int, flags: Flags) -> Graph:
 
 
 def _augment(args: Any, attrs: dict[str, Any], varying: Flags) -> Any:
+    flags = _varying(attrs["body"], attrs["carries"], varying)
+    outs, residuals = _collect(args, attrs, flags, safe=False)
+    return outs, residuals, {**attrs, "flags": flags}
+
+
+def _collect(args: Any, attrs: dict[str, Any], flags: Flags, safe: bool) -> tuple[Any, list[Any]]:
     """Run the loop so that it also collects, step by step, what the backward loop needs."""
     body, carries, rows = attrs["body"], attrs["carries"], attrs["rows"]
-    flags = _varying(body, carries, varying)
-    passes = split(body, flags)
+    passes = split(body, flags, safe)
     n, outputs = len(body.inputs), len(body.outputs)
     # A residual is a constant or a row of xs, there already, or it is collected.
     collected = sorted({k for k in passes.sources if k < carries or k >= n})
-    key = ("scan forward", carries, flags)
+    key = ("scan forward", carries, flags, safe)
     forward = cached(body, key, lambda: _collecting(passes, n, outputs, collected))
-    outs = _scan(*args, **_like(attrs, forward, carries, rows))
+    outs = _scan(*args[:n], **_like(attrs, forward, carries, rows))
     found = dict(zip(collected, outs[outputs:], strict=True))
-    residuals = [found[k] if k in found else args[k] for k in passes.sources]
-    return outs[:outputs], residuals, {**attrs, "passes": passes, "flags": flags}
+    return outs[:outputs], [found[k] if k in found else args[k] for k in passes.sources]
 
 
 def _collecting(passes: Any, n: int, outputs: int, collected: list[int]) -> Graph:
@@ -178,14 +184,15 @@ def _collecting(passes: Any, n: int, outputs: int, collected: list[int]) -> Grap
     return prune(Graph(graph.inputs, graph.equations, results, graph.constants))
 
 
-def _vjp(g: Any, y: Any, *args: Any, passes: Any, flags: Flags, **attrs: Any) -> Any:
+def _vjp(g: Any, y: Any, *args: Any, flags: Flags, safe: bool, **attrs: Any) -> Any:
     body, carries, rows = attrs["body"], attrs["carries"], attrs["rows"]
     n = len(body.inputs)
-    residuals = args[n:]
+    passes = split(body, flags, safe)
+    residuals = _collect(args, attrs, flags, safe)[1] if safe else args[n:]
     fixed = [carries + rows <= k < n for k in passes.sources]  # constants, the same in every step
     back = cached(
         body,
-        ("scan backward", carries, rows, flags),
+        ("scan backward", carries, rows, flags, safe),
         lambda: _backward_body(body, carries, rows, passes, flags, fixed),
     )
     _, vary_x, vary_constant = _cut(flags, carries, rows)

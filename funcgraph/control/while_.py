@@ -59,14 +59,16 @@ def _run_jax(jax: Any, *args: Any, cond: Graph, body: Graph, carries: int) -> tu
     return tuple(jax.lax.while_loop(lambda c: cond.run(*c, *first)[0], step, start))
 
 
-def _jvp(tangents: Any, y: Any, *args: Any, cond: Graph, body: Graph, carries: int) -> Any:
+def _jvp(
+    tangents: Any, y: Any, *args: Any, cond: Graph, body: Graph, carries: int, safe: bool
+) -> Any:
     carry, first, second = _split(args, cond, body, carries)
     middle = len(cond.inputs)
     dots = [*tangents[:carries], *tangents[middle:]]
     inexact = [v.aval.dtype.kind in "fc" for v in body.inputs]
     flags = (*inexact[:carries], *(t is not None for t in dots[carries:]))
-    key = ("while jvp", carries, flags)
-    moving = cached(body, key, lambda: _tangent_body(body, carries, flags))
+    key = ("while jvp", carries, flags, safe)
+    moving = cached(body, key, lambda: _tangent_body(body, carries, flags, safe))
     ahead = cached(cond, key, lambda: _wider(cond, carries, flags))
     moved = [
         zeros(x) if t is None else t
@@ -80,9 +82,9 @@ def _jvp(tangents: Any, y: Any, *args: Any, cond: Graph, body: Graph, carries: i
     return tuple(next(rest) if flag else None for flag in flags[:carries])
 
 
-def _tangent_body(body: Graph, carries: int, flags: tuple[bool, ...]) -> Graph:
+def _tangent_body(body: Graph, carries: int, flags: tuple[bool, ...], safe: bool) -> Graph:
     """Return the body (carry, its tangents, constants, their tangents) -> (carry, tangents)."""
-    moving = tangent_graph(body, flags)
+    moving = tangent_graph(body, flags, safe)
     n, constants = sum(flags[:carries]), len(body.inputs) - carries
 
     def step(*values: Any) -> list[Any]:
@@ -160,4 +162,5 @@ while_primitive: Primitive = Primitive(
     General(_jvp, _vjp),
     _batch,
     many=True,
+    augment=lambda args, attrs, varying: (while_primitive(*args, **attrs), [], attrs),
 )

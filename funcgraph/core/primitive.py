@@ -150,7 +150,7 @@ class Primitive:
       augment: augment(args, attrs, varying) gives (values, residuals, attrs): what reverse mode
         calls instead of the operation, where the forward pass prepares the backward pass; `varying`
         marks the arguments that are differentiated. The vjp rule finds the residuals behind the
-        arguments.
+        arguments. Both rules take the keyword `safe`: whether a product with an exact zero is zero.
 
     Example:
       >>> from funcgraph.ops.elementwise import sin

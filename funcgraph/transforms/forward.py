@@ -100,6 +100,8 @@ def push(
         return primitive(*moved, *args[n:], **attrs)
     if isinstance(derivative, Bilinear):
         return _push_bilinear(primitive, args, tangents, attrs, safe)
+    if primitive.augment is not None:  # its tangents are staged, with strong zeros or without
+        attrs = {**attrs, "safe": safe}
     return derivative.jvp(tuple(tangents), y, *args, **attrs)  # type: ignore[union-attr]
 
 

@@ -25,6 +25,7 @@ from funcgraph.transforms.arguments import (
     select,
     substitute,
 )
+from funcgraph.transforms.stage import staged_safe
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 
 __all__ = ["grad", "leaf_name", "record", "value_and_grad", "vjp"]
@@ -96,7 +97,7 @@ def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list
     That is why the sweep leaves the tape as it is.
     """
     with np.errstate(all="ignore"):
-        cts = backward(entries, seeds, count, safe=False)
+        cts = backward(entries, seeds, count, safe=staged_safe())
         if not all_finite(cts):
             cts = backward(entries, seeds, count, safe=True)
     return cts

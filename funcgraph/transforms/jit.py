@@ -24,9 +24,9 @@ from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
 from funcgraph.core.trace import KIND, NUMPY, TRACER
 from funcgraph.errors import StaticArgumentError, user_line
-from funcgraph.transforms.arguments import name_of, run
+from funcgraph.transforms.arguments import all_finite, name_of, run
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
-from funcgraph.transforms.stage import stage_closed
+from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit"]
 
@@ -47,11 +47,13 @@ def _call_jax(jax: Any, *args: Any, graph: Graph, backend: str, **_: Any) -> tup
     return tuple(graph.run(*args))
 
 
-def _jvp(tangents: Any, y: Any, *args: Any, graph: Graph, backend: str, **_: Any) -> Any:
+def _jvp(
+    tangents: Any, y: Any, *args: Any, graph: Graph, backend: str, safe: bool, **_: Any
+) -> Any:
     args = args[: len(graph.inputs)]
     varying = tuple(t is not None for t in tangents[: len(args)])
     given = [t for t in tangents if t is not None]
-    return _call(*args, *given, graph=tangent_graph(graph, varying), backend=backend)
+    return _call(*args, *given, graph=tangent_graph(graph, varying, safe), backend=backend)
 
 
 def _augment(args: Any, attrs: dict[str, Any], varying: tuple[bool, ...]) -> Any:
@@ -65,9 +67,22 @@ def _augment(args: Any, attrs: dict[str, Any], varying: tuple[bool, ...]) -> Any
 
 
 def _vjp(
-    g: Any, y: Any, *args: Any, graph: Graph, backend: str, passes: Any, varying: tuple[bool, ...]
+    g: Any,
+    y: Any,
+    *args: Any,
+    graph: Graph,
+    backend: str,
+    passes: Any,
+    varying: tuple[bool, ...],
+    safe: bool,
 ) -> Any:
-    residuals = args[len(graph.inputs) :]
+    n = len(graph.inputs)
+    residuals: Any = args[n:]
+    if safe:  # other residuals: the forward pass runs again
+        passes = split(graph, varying, safe)
+        outs = _call(*args[:n], graph=passes.forward, backend=backend)
+        places = (*args[:n], *outs[len(graph.outputs) :])
+        residuals = [places[k] for k in passes.sources]
     cts = iter(_call(*g, *residuals, graph=passes.backward, backend=backend))
     return tuple(next(cts) if flag else None for flag in varying)
 
@@ -107,6 +122,7 @@ class _Entry(NamedTuple):
     graph: Graph
     structure: Any  # of the output
     closed_over: list[Any]  # tracers of outer transformations: further inputs
+    differentiates: bool  # a derivative is taken inside
     run: Callable[..., tuple[Any, ...]]  # on plain arrays
 
 
@@ -150,6 +166,8 @@ class Jitted:
             outs = _call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
         else:
             outs = entry.run(*leaves)
+            if entry.differentiates and self._backend == "numpy" and not all_finite(list(outs)):
+                outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
         return tree.unflatten(entry.structure, outs)
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
@@ -187,8 +205,10 @@ class Jitted:
                 kwargs[at] = x
         return args, kwargs
 
-    def _entry(self, leaves: list[Any], structure: Any, static: _Static) -> _Entry:
-        key = (structure, tuple([_leaf_key(x, self) for x in leaves]), static)
+    def _entry(
+        self, leaves: list[Any], structure: Any, static: _Static, safe: bool = False
+    ) -> _Entry:
+        key = (structure, tuple([_leaf_key(x, self) for x in leaves]), static, safe)
         entry = self._entries.get(key)
         if entry is not None:
             self._hits += 1
@@ -196,14 +216,21 @@ class Jitted:
             return entry
         self._compilations.append((key, user_line()))
         del self._compilations[:-_MAX_ENTRIES]
-        entry = self._stage(leaves, structure, static)
+        plan = StrongZeros(safe)
+        token = strong_zeros.set(plan)
+        try:
+            entry = self._stage(leaves, structure, static, plan)
+        finally:
+            strong_zeros.reset(token)
         if not entry.closed_over:  # another call may close over other tracers
             self._entries[key] = entry
             if len(self._entries) > _MAX_ENTRIES:
                 self._entries.popitem(last=False)
         return entry
 
-    def _stage(self, leaves: list[Any], structure: Any, static: _Static) -> _Entry:
+    def _stage(
+        self, leaves: list[Any], structure: Any, static: _Static, plan: StrongZeros
+    ) -> _Entry:
         found = None
 
         def flat(*tracers: Any) -> list[Any]:
@@ -218,7 +245,7 @@ class Jitted:
             program = engine.compile_graph(graph, **self._leaf_options(structure, found))
         else:
             program = functools.partial(_run, graph, self._backend)
-        return _Entry(graph, found, closed, program)
+        return _Entry(graph, found, closed, plan.used, program)
 
     def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
         """Return the options for JAX, with those that stand for arguments spread to leaves."""
@@ -291,6 +318,8 @@ def _difference(old: Any, new: Any) -> str:
     """Say in what a signature differs from the one before."""
     if old[0] != new[0]:
         return f"the arguments have another structure: {new[0]}, before {old[0]}"
+    if old[3] != new[3]:
+        return "a derivative was not finite: with products in which an exact zero wins"
     if old[2] != new[2]:
         return f"static arguments {dict(new[2].values)}, before {dict(old[2].values)}"
     changed = [

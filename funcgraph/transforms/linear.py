@@ -27,6 +27,7 @@ from funcgraph.transforms.arguments import (
 )
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
 from funcgraph.transforms.gradient import leaf_name, record
+from funcgraph.transforms.stage import staged_safe
 from funcgraph.transforms.tape import unpack
 
 __all__ = ["jvp", "linearize", "stop_gradient"]
@@ -83,7 +84,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
         for k, x in enumerate(leaves)
     ]
     given = _tangents(primals, tangents, leaves, structure)
-    result = _run(fun, leaves, given, structure, has_aux, safe=False)
+    result = _run(fun, leaves, given, structure, has_aux, safe=staged_safe())
     if not all_finite(result[1]):
         result = _run(fun, leaves, given, structure, has_aux, safe=True)
     values, dots, out_structure, aux = result
@@ -158,7 +159,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(primals, tangents, r.leaves, r.inputs)
         with np.errstate(all="ignore"):
-            dots = _replay(r.entries, given, r.slots, safe=False)
+            dots = _replay(r.entries, given, r.slots, safe=staged_safe())
             if not all_finite(dots):
                 dots = _replay(r.entries, given, r.slots, safe=True)
         return _like_output(r.outputs, r.values, dots)

@@ -47,12 +47,12 @@ def compiled(graph: Graph, backend: str = "numpy") -> Callable[..., tuple[Any, .
     return cached(graph, ("program", backend), compile_graph)  # type: ignore[no-any-return]
 
 
-def tangent_graph(graph: Graph, varying: Flags) -> Graph:
+def tangent_graph(graph: Graph, varying: Flags, safe: bool = False) -> Graph:
     """Return the graph (inputs, tangents of the varying ones) -> tangents of the outputs."""
 
     def tangents(*args: Any) -> list[Any]:
         n = len(graph.inputs)
-        trace = Forward(safe=False)
+        trace = Forward(safe)
         rest = iter(args[n:])
         traced = [
             ForwardTracer(x, next(rest), trace) if flag else x
@@ -67,7 +67,7 @@ def tangent_graph(graph: Graph, varying: Flags) -> Graph:
 
     avals = [v.aval for v in graph.inputs]
     avals += [Aval(a.shape, a.dtype) for a, flag in zip(avals, varying, strict=True) if flag]
-    return cached(graph, ("jvp", varying), lambda: prune(stage(tangents, avals)))
+    return cached(graph, ("jvp", varying, safe), lambda: prune(stage(tangents, avals)))
 
 
 class Passes(NamedTuple):
@@ -78,16 +78,16 @@ class Passes(NamedTuple):
     sources: tuple[int, ...]  # each residual's place in (*inputs, *further values)
 
 
-def split(graph: Graph, varying: Flags) -> Passes:
+def split(graph: Graph, varying: Flags, safe: bool = False) -> Passes:
     """Return the forward and the backward pass of a graph.
 
     The residuals are exactly the values of the forward pass that the staged backward pass closes
-    over.
+    over. If `safe`, a product with an exact zero is zero.
     """
-    return cached(graph, ("vjp", varying), lambda: _split(graph, varying))
+    return cached(graph, ("vjp", varying, safe), lambda: _split(graph, varying, safe))
 
 
-def _split(graph: Graph, varying: Flags) -> Passes:
+def _split(graph: Graph, varying: Flags, safe: bool) -> Passes:
     ahead = Stage()
     inputs = [ahead.tracer(v.aval) for v in graph.inputs]
     tape = Tape()
@@ -99,7 +99,7 @@ def _split(graph: Graph, varying: Flags) -> Passes:
     back = Stage()
     seeds = [back.tracer(Aval(a.shape, a.dtype)) for a in graph.output_avals]
     pairs = [(y.index, ct) for y, m, ct in zip(outs, mine, seeds, strict=True) if m]
-    found = backward(entries, pairs, sum(varying), safe=False)
+    found = backward(entries, pairs, sum(varying), safe)
     sources = [x for x, flag in zip(inputs, varying, strict=True) if flag]
     cts = [zeros(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
     results = tuple(back.atom(ct) for ct in cts)

@@ -24,15 +24,32 @@ from funcgraph.transforms.arguments import run
 __all__ = [
     "Stage",
     "StageTracer",
+    "StrongZeros",
     "abstract",
     "eval_shape",
     "is_staging",
     "make_graph",
     "stage",
     "stage_closed",
+    "staged_safe",
+    "strong_zeros",
 ]
 
 
+class StrongZeros:
+    """Whether derivatives are staged so that products with an exact zero are zero; if any were."""
+
+    __slots__ = ("safe", "used")
+
+    def __init__(self, safe: bool) -> None:
+        self.safe = safe
+        self.used = False
+
+
+# Set while a function is staged whose results are looked at for nan (jit on NumPy).
+strong_zeros: contextvars.ContextVar[StrongZeros | None] = contextvars.ContextVar(
+    "strong_zeros", default=None
+)
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("depth", default=0)
 
 
@@ -122,6 +139,15 @@ def stage(fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> Graph:
         trace.alive = False
     inputs = tuple(t.var for t in tracers)
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)
+
+
+def staged_safe() -> bool:
+    """Return whether derivatives are to be staged with strong zeros; note that there are some."""
+    plan = strong_zeros.get()
+    if plan is None:
+        return False
+    plan.used = True
+    return plan.safe
 
 
 def is_staging() -> bool:

@@ -329,7 +329,7 @@ def _pull(cts: _Cotangents, i: int, entry: Any, safe: bool) -> None:
     elif isinstance(derivative, Bilinear):
         results = _pull_bilinear(derivative, gs[0], args, parents, attrs, safe)
     else:
-        results = _pull_general(derivative, gs, y, args, parents, attrs, safe)
+        results = _pull_general(primitive, gs, y, args, parents, attrs, safe)
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
             cts.add(slot, fit(ct, x))
@@ -350,20 +350,27 @@ def _pull_elementwise(
 
 
 def _pull_general(
-    derivative: Any, gs: list[Any], y: Any, args: Any, parents: Any, attrs: Any, safe: bool
+    primitive: Primitive,
+    gs: list[Any],
+    y: Any,
+    args: Any,
+    parents: Any,
+    attrs: dict[str, Any],
+    safe: bool,
 ) -> Any:
-    if type(y) is tuple:
+    derivative: Any = primitive.derivative
+    if primitive.many:
         gs = [zeros(v) if c is None else c for c, v in zip(gs, y, strict=True)]
-        g: Any = tuple(gs)
-    else:
-        g = gs[0]
+    g = tuple(gs) if primitive.many else gs[0]
+    if primitive.augment is not None:  # it has passes of its own, with strong zeros or without
+        return derivative.vjp(g, y, *args, **attrs, safe=safe)
     if derivative.vjp is None:
         results = _transposed(derivative, g, y, args, parents, attrs, safe)
     else:
         results = derivative.vjp(g, y, *args, **attrs)
-    return (
-        [None if r is None else strong_general(r, tuple(gs)) for r in results] if safe else results
-    )
+    if not safe:
+        return results
+    return [None if r is None else strong_general(r, tuple(gs)) for r in results]
 
 
 def _transposed(

@@ -267,3 +267,39 @@ def test_fnp_functions_run_under_jax_too() -> None:
     f = lambda x: fnp.sum(fg.jit(lambda y: fnp.sin(y) * 2)(x))
     same(jax.grad(f)(X), 2 * np.cos(X))
     same(jax.jit(fg.grad(f))(X), 2 * np.cos(X))
+
+
+# --- finite where eager gradients are ------------------------------------------------------------
+
+SINGULAR = {
+    "where": (lambda x: np.sum(np.where(x > 0, np.sqrt(x), 0.0)), np.array([0.0, 4.0])),
+    "norm": (np.linalg.norm, np.zeros(2)),
+    "power": (lambda x: np.sum(x**0.0), np.zeros(2)),
+    "scan": (
+        lambda x: fg.scan(lambda c, v: (c + np.where(v > 0, np.sqrt(v), 0.0), None), 0.0, x)[0],
+        np.array([0.0, 4.0]),
+    ),
+    "cond": (
+        lambda x: fg.cond(x[0] < 1, lambda v: np.linalg.norm(v), lambda v: v.sum(), x),
+        np.zeros(2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SINGULAR)
+def test_gradients_are_finite_where_eager_ones_are(name: str) -> None:
+    f, x = SINGULAR[name]
+    wanted = fg.grad(f)(x)
+    assert np.isfinite(wanted).all()
+    same(fg.jit(fg.grad(f))(x), wanted)
+    same(fg.grad(fg.jit(f))(x), wanted)
+    same(fg.jit(fg.grad(fg.jit(f)))(x), wanted)
+    same(fg.jit(lambda x: fg.jvp(f, (x,), (np.ones_like(x),))[1])(x), wanted.sum())
+    if name == "power":
+        return  # its rule needs no second sweep
+    compiled = fg.jit(fg.grad(f))
+    compiled(x + 1)
+    assert compiled.cache_info().misses == 1  # what is not needed is not compiled
+    compiled(x)
+    assert compiled.cache_info().misses == 2
+    assert "not finite" in compiled.explain_recompiles()
