@@ -9,6 +9,8 @@ array([0.        , 0.90929743])
 from funcgraph import errors, numpy, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
+from funcgraph.control.checkpoint import checkpoint, remat
+from funcgraph.control.custom import custom_gradient, custom_jvp, custom_vjp
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Graph
@@ -32,9 +34,13 @@ __all__ = [
     "associative_scan",
     "at",
     "axis_index",
+    "checkpoint",
     "clear_caches",
     "concrete",
     "cond",
+    "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "errors",
     "eval_shape",
     "fori_loop",
@@ -54,6 +60,7 @@ __all__ = [
     "pmean",
     "pmin",
     "psum",
+    "remat",
     "scan",
     "select",
     "stop_gradient",

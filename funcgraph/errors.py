@@ -15,6 +15,7 @@ __all__ = [
     "BatchAxisError",
     "CarryTypeError",
     "ConcretizationError",
+    "CustomRuleError",
     "FuncgraphError",
     "GradientDtypeError",
     "GraphError",
@@ -89,6 +90,10 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class CustomRuleError(FuncgraphError, TypeError):
+    """A rule of derivation given by the user is missing, or does not fit the function."""
 
 
 class CarryTypeError(FuncgraphError, TypeError):

@@ -151,6 +151,8 @@ class Primitive:
         calls instead of the operation, where the forward pass prepares the backward pass; `varying`
         marks the arguments that are differentiated. The vjp rule finds the residuals behind the
         arguments. Both rules take the keyword `safe`: whether a product with an exact zero is zero.
+      forward: forward(args, tangents, attrs, safe) gives (values, tangents): what forward mode
+        calls instead of operation and jvp rule, where the rule computes the values too.
 
     Example:
       >>> from funcgraph.ops.elementwise import sin
@@ -165,6 +167,7 @@ class Primitive:
         "aval",
         "batch",
         "derivative",
+        "forward",
         "many",
         "name",
         "numpy",
@@ -185,6 +188,7 @@ class Primitive:
         batch: Batch | None = None,
         many: bool = False,
         augment: Callable[..., Any] | None = None,
+        forward: Callable[..., Any] | None = None,
     ) -> None:
         if name in REGISTRY:
             raise ValueError(f"primitive {name!r} is declared twice")
@@ -201,6 +205,7 @@ class Primitive:
         self.batch = batch
         self.many = many
         self.augment = augment
+        self.forward = forward
         self.operator = OPERATORS.get(numpy, numpy)
         self.zero = isinstance(derivative, Zero)
         # What the reverse mode's inner loop reads, bound here once.

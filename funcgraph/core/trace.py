@@ -21,6 +21,7 @@ import numpy as np
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.core.jaxlink import is_jax_type
 from funcgraph.errors import (
+    CustomRuleError,
     InPlaceWriteError,
     LeakedTracerError,
     TracerBoolError,
@@ -40,6 +41,7 @@ __all__ = [
     "Tracer",
     "ValueTracer",
     "leaked",
+    "refuse_closures",
     "unsupported",
 ]
 
@@ -234,6 +236,16 @@ class ValueTracer(Tracer):
         """Return the value without its derivative."""
         value = self.value
         return value.concrete() if isinstance(value, Tracer) else value
+
+
+def refuse_closures(trace: Trace, primitive: Any, attrs: dict[str, Any], outs: Any) -> None:
+    """Raise if values of an operation depend on tracers of `trace` that are no arguments of it."""
+    if any(isinstance(x, Tracer) and x._trace is trace for x in outs):
+        name = getattr(attrs.get("rules"), "name", primitive.name)
+        raise CustomRuleError(
+            f"{name} reads a traced value that is not among its arguments (a closure), which its "
+            "rule of derivation knows nothing of. Pass it as an argument."
+        )
 
 
 def unsupported(func: Any, why: str = "is not known to funcgraph") -> NoReturn:

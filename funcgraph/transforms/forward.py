@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, Linear, Primitive
-from funcgraph.core.trace import Trace, ValueTracer, leaked
+from funcgraph.core.trace import Trace, ValueTracer, leaked, refuse_closures
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise
 from funcgraph.ops.structural import broadcast_to, cast, zeros
 
@@ -53,12 +53,17 @@ class Forward(Trace):
             else:
                 values.append(a)
                 tangents.append(None)
-        y = primitive(*values, **attrs)
-        if primitive.zero:
-            return y
-        shape = None if primitive.many else shape_of(y)
-        with np.errstate(all="ignore"):
-            t = push(primitive, y, shape, values, tangents, attrs, self.safe)
+        if primitive.forward is not None:
+            y, t = primitive.forward(values, tangents, attrs, self.safe)
+        else:
+            y = primitive(*values, **attrs)
+            if primitive.zero:
+                return y
+            shape = None if primitive.many else shape_of(y)
+            with np.errstate(all="ignore"):
+                t = push(primitive, y, shape, values, tangents, attrs, self.safe)
+        if primitive.augment is not None:
+            refuse_closures(self, primitive, attrs, y)
         if primitive.many:
             return tuple(
                 v if dv is None else ForwardTracer(v, dv, self) for v, dv in zip(y, t, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, General, Linear, Primitive
-from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked
+from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked, refuse_closures
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
 from funcgraph.ops.structural import fit, zeros
@@ -151,6 +151,7 @@ class Tape(Trace):
         else:
             varying = tuple(p is not None for p in parents)
             y, residuals, attrs = primitive.augment(tuple(values), attrs, varying)
+            refuse_closures(self, primitive, attrs, y)
             values += residuals
             parents += [None] * len(residuals)
         if primitive.zero:

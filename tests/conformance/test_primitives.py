@@ -116,6 +116,7 @@ def test_rule(name: str, k: int, rule: str) -> None:
 ELSEWHERE = {
     "psum": "tests/unit/test_vmap.py",
     "all_gather": "tests/unit/test_vmap.py",
+    "custom_call": "tests/unit/test_custom.py",
     "jit_call": "tests/unit/test_jit.py",
     "scan": "tests/unit/test_control.py",
     "switch": "tests/unit/test_control.py",
