@@ -16,7 +16,14 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.ops.structural import moved, spread, zeros
-from funcgraph.transforms.partial import batch_graph, cached, compiled, split, tangent_graph
+from funcgraph.transforms.partial import (
+    Passes,
+    batch_graph,
+    cached,
+    compiled,
+    split,
+    tangent_graph,
+)
 from funcgraph.transforms.stage import stage
 
 __all__ = ["scan_primitive"]
@@ -162,10 +169,16 @@ def _augment(args: Any, attrs: dict[str, Any], varying: Flags) -> Any:
     return outs, residuals, {**attrs, "flags": flags}
 
 
+def _passes(body: Graph, carries: int, flags: Flags, safe: bool) -> Passes:
+    """Return the passes of a body: rows and constants are there anyway, carries are not."""
+    free = tuple(k >= carries for k in range(len(body.inputs)))
+    return split(body, flags, safe, free)
+
+
 def _collect(args: Any, attrs: dict[str, Any], flags: Flags, safe: bool) -> tuple[Any, list[Any]]:
     """Run the loop so that it also collects, step by step, what the backward loop needs."""
     body, carries, rows = attrs["body"], attrs["carries"], attrs["rows"]
-    passes = split(body, flags, safe)
+    passes = _passes(body, carries, flags, safe)
     n, outputs = len(body.inputs), len(body.outputs)
     # A residual is a constant or a row of xs, there already, or it is collected.
     collected = sorted({k for k in passes.sources if k < carries or k >= n})
@@ -176,7 +189,7 @@ def _collect(args: Any, attrs: dict[str, Any], flags: Flags, safe: bool) -> tupl
     return outs[:outputs], [found[k] if k in found else args[k] for k in passes.sources]
 
 
-def _collecting(passes: Any, n: int, outputs: int, collected: list[int]) -> Graph:
+def _collecting(passes: Passes, n: int, outputs: int, collected: list[int]) -> Graph:
     """Return the forward body that gives further values, and carries, as further ys."""
     graph = passes.forward
     more = [graph.inputs[k] if k < n else graph.outputs[outputs + k - n] for k in collected]
@@ -187,7 +200,7 @@ def _collecting(passes: Any, n: int, outputs: int, collected: list[int]) -> Grap
 def _vjp(g: Any, y: Any, *args: Any, flags: Flags, safe: bool, **attrs: Any) -> Any:
     body, carries, rows = attrs["body"], attrs["carries"], attrs["rows"]
     n = len(body.inputs)
-    passes = split(body, flags, safe)
+    passes = _passes(body, carries, flags, safe)
     residuals = _collect(args, attrs, flags, safe)[1] if safe else args[n:]
     fixed = [carries + rows <= k < n for k in passes.sources]  # constants, the same in every step
     back = cached(
@@ -212,7 +225,7 @@ def _vjp(g: Any, y: Any, *args: Any, flags: Flags, safe: bool, **attrs: Any) -> 
 
 
 def _backward_body(
-    body: Graph, carries: int, rows: int, passes: Any, flags: Flags, fixed: list[bool]
+    body: Graph, carries: int, rows: int, passes: Passes, flags: Flags, fixed: list[bool]
 ) -> Graph:
     """Return the body (cts of carry, sums, cts of y, residuals) -> (cts, sums, cts of x)."""
     vary_carry, vary_x, vary_constant = _cut(flags, carries, rows)

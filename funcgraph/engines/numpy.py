@@ -63,7 +63,8 @@ class _Buffers:
         (out,) = e.outputs
         aval = out.aval
         key = (aval.shape, aval.dtype)
-        for v in e.inputs:
+        # A product reads its arguments to the end: it cannot be written over one of them.
+        for v in e.inputs if e.primitive.name != "matmul" else ():
             if not isinstance(v, Var) or (v.aval.shape, v.aval.dtype) != key:
                 continue
             root = self.root.get(v, v)

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from funcgraph.core.aval import Aval
-from funcgraph.core.graph import Graph, Var
+from funcgraph.core.graph import Graph
 from funcgraph.core.simplify import prune, simplify
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
+from funcgraph.transforms.residuals import Residuals
 from funcgraph.transforms.stage import Stage, StageTracer, stage
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 from funcgraph.transforms.vmap import vmap
 
-__all__ = ["batch_graph", "cached", "compiled", "split", "tangent_graph"]
+__all__ = ["Passes", "batch_graph", "cached", "compiled", "split", "tangent_graph"]
 
 Flags = tuple[bool, ...]
 _derived: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -78,16 +79,20 @@ class Passes(NamedTuple):
     sources: tuple[int, ...]  # each residual's place in (*inputs, *further values)
 
 
-def split(graph: Graph, varying: Flags, safe: bool = False) -> Passes:
+def split(graph: Graph, varying: Flags, safe: bool = False, free: Flags | None = None) -> Passes:
     """Return the forward and the backward pass of a graph.
 
-    The residuals are exactly the values of the forward pass that the staged backward pass closes
-    over. If `safe`, a product with an exact zero is zero.
+    The residuals are the values of the forward pass that the staged backward pass closes over, but
+    for those that cost nothing to compute again. If `safe`, a product with an exact zero is zero;
+    `free` marks inputs that cost nothing to keep (default: all).
     """
-    return cached(graph, ("vjp", varying, safe), lambda: _split(graph, varying, safe))
+    at_hand = (True,) * len(graph.inputs) if free is None else free
+    return cached(
+        graph, ("vjp", varying, safe, at_hand), lambda: _split(graph, varying, safe, at_hand)
+    )
 
 
-def _split(graph: Graph, varying: Flags, safe: bool) -> Passes:
+def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
     ahead = Stage()
     inputs = [ahead.tracer(v.aval) for v in graph.inputs]
     tape = Tape()
@@ -103,29 +108,31 @@ def _split(graph: Graph, varying: Flags, safe: bool) -> Passes:
     sources = [x for x, flag in zip(inputs, varying, strict=True) if flag]
     cts = [zeros(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
     results = tuple(back.atom(ct) for ct in cts)
-    residuals: list[tuple[Var, Any]] = [
-        (v, x)
+    reads = {
+        x.var: v
         for v, x in back.constants.items()
         if isinstance(x, StageTracer) and x._trace is ahead
-    ]
-    moved = {v for v, _ in residuals}
-    rest = {v: x for v, x in back.constants.items() if v not in moved}
+    }
+    rest = {v: x for v, x in back.constants.items() if v not in set(reads.values())}
+    at_hand = {x.var for x, flag in zip(inputs, free, strict=True) if flag}
+    residuals = Residuals(reads, ahead.equations, ahead.constants, at_hand)
+    prelude, pairs_kept = residuals.prelude(), residuals.kept()
     backward_graph = prune(
         Graph(
-            (*(s.var for s in seeds), *(v for v, _ in residuals)),
-            tuple(back.equations),
+            (*(s.var for s in seeds), *(v for v, _ in pairs_kept)),
+            (*prelude, *back.equations),
             results,
-            rest,
+            {**rest, **residuals.constants},
         )
     )
     places = {x.var: k for k, x in enumerate(inputs)}
     kept = [ahead.atom(x) for x in values]
     numbers: list[int] = []
-    for _, x in residuals:
-        if x.var not in places:
-            places[x.var] = len(inputs) + len(kept) - len(values)
-            kept.append(x.var)
-        numbers.append(places[x.var])
+    for _, v in pairs_kept:
+        if v not in places:
+            places[v] = len(inputs) + len(kept) - len(values)
+            kept.append(v)
+        numbers.append(places[v])
     ahead.alive = back.alive = False
     forward_graph = Graph(
         tuple(x.var for x in inputs), tuple(ahead.equations), tuple(kept), ahead.constants

@@ -1,0 +1,85 @@
+"""Which values the forward pass keeps for the backward pass, and which are computed again.
+
+May import `core`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from funcgraph.core.graph import Atom, Equation, Var
+
+__all__ = ["Residuals"]
+
+# Recomputing these costs no more than reading what was kept: data movement and simple arithmetic.
+_CHEAP = frozenset([
+    "add", "subtract", "multiply", "divide", "negative", "square", "where", "maximum", "minimum",
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "logical_and",
+    "logical_or", "logical_not", "reshape", "transpose", "broadcast", "convert", "conjugate",
+    "real", "imag",
+])  # fmt: skip
+
+
+class Residuals:
+    """The variables of the forward pass that the backward pass reads, by its own variables.
+
+    Args:
+      reads: The backward pass's variable for each variable of the forward pass that it reads.
+      equations: Of the forward pass.
+      constants: Of the forward pass.
+      free: Inputs of the forward pass that are there anyway, and cost nothing to keep.
+    """
+
+    def __init__(
+        self,
+        reads: dict[Var, Var],
+        equations: Sequence[Equation],
+        constants: dict[Var, Any],
+        free: set[Var],
+    ) -> None:
+        self.reads = dict(reads)
+        self.constants: dict[Var, Any] = {}
+        self.equations = equations
+        self._known = constants
+        self._free = free
+        self._again = self._choose()
+
+    def _choose(self) -> set[int]:
+        """Return the equations to repeat: cheap ones, whose arguments are at hand anyway."""
+        made = {v: k for k, e in enumerate(self.equations) for v in e.outputs}
+        again: set[int] = set()
+        waiting = list(self.reads)
+        while waiting:
+            v = waiting.pop()
+            k = made.get(v)
+            if k is None or k in again or self.equations[k].primitive.name not in _CHEAP:
+                continue
+            inputs = [x for x in self.equations[k].inputs if isinstance(x, Var)]
+            if all(x in self.reads or x in self._free or x in self._known for x in inputs):
+                again.add(k)
+                for x in inputs:
+                    if x in self._free and x not in self.reads:
+                        self.reads[x] = Var(x.aval)
+        return again
+
+    def _atom(self, x: Atom) -> Atom:
+        if not isinstance(x, Var) or x in self.reads:
+            return self.reads[x] if isinstance(x, Var) else x
+        self.constants[x] = self._known[x]
+        return x
+
+    def prelude(self) -> list[Equation]:
+        """Return the repeated equations, in terms of the backward pass's variables."""
+        out = []
+        for k in sorted(self._again):
+            e = self.equations[k]
+            inputs = tuple(map(self._atom, e.inputs))
+            outputs = tuple(self.reads[v] for v in e.outputs)
+            out.append(Equation(e.primitive, inputs, outputs, e.attrs, e.line))
+        return out
+
+    def kept(self) -> list[tuple[Var, Var]]:
+        """Return pairs (backward variable, forward variable) of what has to be kept."""
+        repeated = {v for k in self._again for v in self.equations[k].outputs}
+        return [(b, a) for a, b in self.reads.items() if a not in repeated]
