@@ -19,6 +19,7 @@ from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
 from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
+from funcgraph.transforms.interop import from_jax, to_jax
 from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
@@ -44,6 +45,7 @@ __all__ = [
     "errors",
     "eval_shape",
     "fori_loop",
+    "from_jax",
     "grad",
     "hessian",
     "hvp",
@@ -65,6 +67,7 @@ __all__ = [
     "select",
     "stop_gradient",
     "switch",
+    "to_jax",
     "tree",
     "value_and_grad",
     "vjp",

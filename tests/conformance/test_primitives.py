@@ -117,6 +117,7 @@ ELSEWHERE = {
     "psum": "tests/unit/test_vmap.py",
     "all_gather": "tests/unit/test_vmap.py",
     "custom_call": "tests/unit/test_custom.py",
+    "jax_call": "tests/unit/test_interop.py",
     "jit_call": "tests/unit/test_jit.py",
     "scan": "tests/unit/test_control.py",
     "switch": "tests/unit/test_control.py",
