@@ -178,7 +178,7 @@ def from_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
     JAX's own, compiled by jax.jit. NumPy's dtypes are kept, whatever JAX's x64 flag says.
 
     Args:
-      fun: A pure function of arrays (pytrees) that jax.jit can compile, with floating-point outputs.
+      fun: A pure function of arrays (pytrees) that jax.jit can compile.
 
     Returns:
       A function of the same arguments: NumPy arrays in, NumPy arrays out.

@@ -33,11 +33,13 @@ def table(output: str) -> list[list[str]]:
     return [list(row) for row in rows]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/internals.md"])
-def test_example_prints_what_the_document_says(document):
+@pytest.mark.parametrize("document", ["README.md", "docs/internals.md", "docs/transformations.md"])
+def test_examples_print_what_the_document_says(document):
     text = (ROOT / document).read_text("utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
-    code, expected = example
+    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert examples and len(examples) == text.count("```python")
+    code = "\n".join(python for python, _ in examples)  # one program: each builds on those before
+    expected = "".join(printed for _, printed in examples)
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

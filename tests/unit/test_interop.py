@@ -87,6 +87,12 @@ def test_optax_in_all_three_places() -> None:
             p, state = step(p, state)
         return p
 
+    def ours(p: Any, state: Any) -> Any:
+        updates, state = fg.from_jax(optimizer.update)(fg.grad(loss)(p), state, p)
+        return fg.tree.map(lambda a, b: a + b, p, updates), state
+
     around, inside = run(step), run(jax.jit(step))
     same(around, inside)
+    for backend in ("numpy", "xla"):
+        same(run(fg.jit(ours, backend=backend)), around)
     assert np.asarray(around["w"]).dtype == np.float64
