@@ -6,7 +6,7 @@
 array([0.        , 0.90929743])
 """
 
-from funcgraph import errors, numpy, tree
+from funcgraph import errors, numpy, random, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import checkpoint, remat
@@ -62,6 +62,7 @@ __all__ = [
     "pmean",
     "pmin",
     "psum",
+    "random",
     "remat",
     "scan",
     "select",

@@ -24,6 +24,7 @@ __all__ = [
     "MissingPackageError",
     "NonDifferentiableError",
     "NonScalarOutputError",
+    "RandomKeyError",
     "ShapeError",
     "StaticArgumentError",
     "TangentMismatchError",
@@ -90,6 +91,10 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class RandomKeyError(FuncgraphError, TypeError):
+    """Something that should be a random key, or a seed, is none."""
 
 
 class CustomRuleError(FuncgraphError, TypeError):

@@ -125,9 +125,9 @@ def no_collector() -> Iterator[None]:
 def test_no_reference_cycles(run: Callable[[], Any]) -> None:
     run()
     with no_collector():
-        for _ in range(10):
+        for _ in range(100):
             run()
-        assert gc.collect() == 0
+        assert gc.collect() < 100  # what other threads leave behind is less than one per run
 
 
 @pytest.mark.parametrize("collector", [True, False], ids=["gc", "no gc"])
