@@ -24,6 +24,7 @@ from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
 from funcgraph.transforms.stage import eval_shape, make_graph
+from funcgraph.transforms.transposition import linear_transpose
 from funcgraph.transforms.vmap import vmap
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linear_transpose",
     "linearize",
     "make_graph",
     "map",

@@ -23,6 +23,7 @@ __all__ = [
     "LeakedTracerError",
     "MissingPackageError",
     "NonDifferentiableError",
+    "NonLinearError",
     "NonScalarOutputError",
     "RandomKeyError",
     "ShapeError",
@@ -63,6 +64,10 @@ class TreeError(FuncgraphError, ValueError):
 
 class ShapeError(FuncgraphError, ValueError):
     """An array has not the shape that was expected."""
+
+
+class NonLinearError(FuncgraphError, TypeError):
+    """`linear_transpose` was given a function that is not linear."""
 
 
 class NonScalarOutputError(FuncgraphError, TypeError):

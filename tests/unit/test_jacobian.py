@@ -9,7 +9,12 @@ import pytest
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
-from funcgraph.errors import GradientDtypeError, NonScalarOutputError, TangentMismatchError
+from funcgraph.errors import (
+    GradientDtypeError,
+    NonLinearError,
+    NonScalarOutputError,
+    TangentMismatchError,
+)
 
 jax = pytest.importorskip("jax")
 
@@ -112,3 +117,24 @@ def test_nested_in_other_transformations() -> None:
     x = RNG.standard_normal((3, 4))
     same(fg.vmap(fg.jacrev(vector))(x), jax.vmap(jax.jacrev(vector))(x))
     same(fg.vmap(fg.hessian(vector))(x), jax.vmap(jax.hessian(vector))(x))
+
+
+def test_linear_transpose() -> None:
+    a = RNG.standard_normal((3, 4))
+    f = lambda x, t: {"y": a @ x - fnp.cumsum(a @ x) * 2, "z": fnp.stack([t["s"], x[0]]) / 4.0}
+    primals = (X, {"s": 1.0})
+    ct = {"y": RNG.standard_normal(3), "z": RNG.standard_normal(2)}
+    same(fg.linear_transpose(f, *primals)(ct), jax.linear_transpose(f, *primals)(ct))
+    shape = fg.ShapeDtype((4,), np.dtype(np.float32))
+    assert (
+        fg.linear_transpose(lambda x: 2 * x, shape)(np.ones(4, np.float32))[0].dtype == np.float32
+    )
+    x = RNG.standard_normal((2, 3))
+    same(fg.vmap(fg.linear_transpose(lambda x: a @ x, X))(x), (x @ a,))
+    g = fg.grad(lambda m: fg.linear_transpose(lambda x: m @ x, X)(np.ones(3))[0].sum())
+    same(g(a), np.ones_like(a))
+    for nonlinear in (np.sin, lambda x: x * x, lambda x: x @ x, lambda x: 1 / x, np.sort):
+        with pytest.raises(NonLinearError, match="not linear"):
+            fg.linear_transpose(nonlinear, X)
+    with pytest.raises(TangentMismatchError):
+        fg.linear_transpose(lambda x: x, X)(np.ones(3))
