@@ -133,7 +133,7 @@ def test_linear_transpose() -> None:
     same(fg.vmap(fg.linear_transpose(lambda x: a @ x, X))(x), (x @ a,))
     g = fg.grad(lambda m: fg.linear_transpose(lambda x: m @ x, X)(np.ones(3))[0].sum())
     same(g(a), np.ones_like(a))
-    for nonlinear in (np.sin, lambda x: x * x, lambda x: x @ x, lambda x: 1 / x, np.sort):
+    for nonlinear in (np.sin, lambda x: x * x, lambda x: x @ x, lambda x: 1 / x, np.max):
         with pytest.raises(NonLinearError, match="not linear"):
             fg.linear_transpose(nonlinear, X)
     with pytest.raises(TangentMismatchError):
