@@ -94,22 +94,27 @@ def _avals(*avals: Aval, fun: Callable[..., Any]) -> tuple[Aval, ...]:
     return tuple(Aval(tuple(y.shape), np.dtype(y.dtype)) for y in outs)
 
 
+def _restricted(fun: Any, args: Any, moving: tuple[bool, ...]) -> tuple[Any, list[Any]]:
+    """Return fun as a function of the moving arguments alone, and these."""
+    places = [k for k, flag in enumerate(moving) if flag]
+
+    def restricted(*new: Any) -> Any:
+        full = list(args)
+        for k, x in zip(places, new, strict=True):
+            full[k] = x
+        return fun(*full)
+
+    return restricted, [args[k] for k in places]
+
+
 @functools.lru_cache(maxsize=256)
 def _pushforward(fun: Callable[..., Any], moving: tuple[bool, ...]) -> Callable[..., Any]:
     """Return (*args, *tangents of the moving ones) -> output tangents, as a JAX function."""
     n = len(moving)
 
     def push(*values: Any) -> Any:
-        args, dots = list(values[:n]), values[n:]
-        places = [k for k, flag in enumerate(moving) if flag]
-
-        def restricted(*new: Any) -> Any:
-            full = list(args)
-            for k, x in zip(places, new, strict=True):
-                full[k] = x
-            return fun(*full)
-
-        return jax_name("jax.jvp")(restricted, tuple(args[k] for k in places), tuple(dots))[1]
+        f, primals = _restricted(fun, values[:n], moving)
+        return jax_name("jax.jvp")(f, tuple(primals), tuple(values[n:]))[1]
 
     return push
 
@@ -120,16 +125,8 @@ def _pullback(fun: Callable[..., Any], moving: tuple[bool, ...]) -> Callable[...
     n = len(moving)
 
     def pull(*values: Any) -> Any:
-        args, cts = list(values[:n]), tuple(values[n:])
-        places = [k for k, flag in enumerate(moving) if flag]
-
-        def restricted(*new: Any) -> Any:
-            full = list(args)
-            for k, x in zip(places, new, strict=True):
-                full[k] = x
-            return fun(*full)
-
-        return jax_name("jax.vjp")(restricted, *(args[k] for k in places))[1](cts)
+        f, primals = _restricted(fun, values[:n], moving)
+        return jax_name("jax.vjp")(f, *primals)[1](tuple(values[n:]))
 
     return pull
 
