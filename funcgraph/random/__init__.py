@@ -6,23 +6,25 @@ within 2 units in the last place of float32 (3 for a few in 100 000). JAX's keys
 or typed. Floats are float32 unless `dtype` says otherwise.
 """
 
-from funcgraph.random.keys import bits, fold_in, key, split
-from funcgraph.random.samplers import (
-    bernoulli,
-    categorical,
+from funcgraph.random.continuous import (
     cauchy,
-    choice,
     exponential,
     gumbel,
     laplace,
     logistic,
     normal,
-    permutation,
-    rademacher,
-    randint,
     truncated_normal,
     uniform,
 )
+from funcgraph.random.discrete import (
+    bernoulli,
+    categorical,
+    choice,
+    permutation,
+    rademacher,
+    randint,
+)
+from funcgraph.random.keys import bits, fold_in, key, split
 
 __all__ = [
     "bernoulli",
