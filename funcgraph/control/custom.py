@@ -16,7 +16,7 @@ import numpy as np
 from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact, shape_of
 from funcgraph.core.primitive import General, Primitive
-from funcgraph.core.trace import KIND, TRACER
+from funcgraph.core.trace import KIND, TRACER, Tracer, refuse_closures
 from funcgraph.errors import CustomRuleError
 from funcgraph.ops.structural import reduce_sum, zeros
 from funcgraph.transforms.arguments import name_of, run
@@ -38,16 +38,27 @@ class Rules:
       bwd: (residuals, cotangents) -> cotangents of the leaves (None: zero).
       jvp: (leaves, tangents) -> (outputs, their tangents); None without a custom_jvp.
       name: Of the user's function.
+      fixed: How many of the last leaves must not be differentiated.
     """
 
-    __slots__ = ("bwd", "fun", "fwd", "jvp", "name")
+    __slots__ = ("bwd", "fixed", "fun", "fwd", "jvp", "name")
 
-    def __init__(self, fun: Any, fwd: Any, bwd: Any, jvp: Any, name: str) -> None:
+    def __init__(self, fun: Any, fwd: Any, bwd: Any, jvp: Any, name: str, fixed: int = 0) -> None:
         self.fun = fun
         self.fwd = fwd
         self.bwd = bwd
         self.jvp = jvp
         self.name = name
+        self.fixed = fixed
+
+    def check_fixed(self, varying: Sequence[bool]) -> None:
+        """Raise CustomRuleError if a leaf varies that must not."""
+        if self.fixed and any(varying[-self.fixed :]):
+            raise CustomRuleError(
+                f"{self.name} is differentiated with respect to an argument named in "
+                "nondiff_argnums or nondiff_argnames. Take it from there, so that the rule has a "
+                "cotangent or tangent for it, or pass funcgraph.stop_gradient(argument)."
+            )
 
 
 def _run(*args: Any, rules: Rules) -> tuple[Any, ...]:
@@ -60,7 +71,10 @@ def _run_jax(jax: Any, *args: Any, rules: Rules) -> tuple[Any, ...]:
 
 
 def _avals(*avals: Aval, rules: Rules) -> tuple[Aval, ...]:
-    return stage_closed(rules.fun, list(avals))[0].output_avals
+    graph, closed = stage_closed(rules.fun, list(avals))
+    for x in closed:
+        refuse_closures(x._trace, _call, {"rules": rules}, (x,))
+    return graph.output_avals
 
 
 def _forward(args: Any, tangents: Any, attrs: dict[str, Any], safe: bool) -> Any:
@@ -70,6 +84,7 @@ def _forward(args: Any, tangents: Any, attrs: dict[str, Any], safe: bool) -> Any
             f"forward mode (jvp, jacfwd, linearize, hessian) came to {rules.name}, which has a "
             f"rule for reverse mode only. Add one: {rules.name}.defjvp(rule)."
         )
+    rules.check_fixed([t is not None for t in tangents])
     dots = [zeros(a) if t is None else t for t, a in zip(tangents, args, strict=False)]
     outs, changes = rules.jvp(args[: len(dots)], dots)
     return tuple(outs), tuple(changes)
@@ -81,6 +96,7 @@ def _jvp(tangents: Any, y: Any, *args: Any, rules: Rules, safe: bool) -> Any:
 
 def _augment(args: Any, attrs: dict[str, Any], varying: Any) -> Any:
     rules = attrs["rules"]
+    rules.check_fixed(varying)
     if rules.fwd is None:  # as in forward mode, the rule gives the values
         return _forward(args, [None] * len(args), attrs, False)[0], [], attrs
     outs, residuals = rules.fwd(*args)
@@ -135,8 +151,8 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
         return vmap(lane, (axes, axes), axis_size=size)(tuple(xs), tuple(ts))
 
     forward, backward = (fwd, bwd) if rules.fwd is not None else (None, None)
-    lanes = Rules(fun, forward, backward, jvp if rules.jvp is not None else None, rules.name)
-    return _call(*args, rules=lanes)
+    tangents = jvp if rules.jvp is not None else None
+    return _call(*args, rules=Rules(fun, forward, backward, tangents, rules.name, rules.fixed))
 
 
 _call: Primitive = Primitive(
@@ -154,7 +170,17 @@ _call: Primitive = Primitive(
 
 def call_with_rules(rules: Rules, leaves: Leaves) -> tuple[Any, ...]:
     """Call a function of flat leaves, so that transformations use its rules."""
-    return _call(*leaves, rules=rules)  # type: ignore[no-any-return]
+    outs: tuple[Any, ...] = _call(*leaves, rules=rules)
+    for x in outs:  # a value is of a lower level than its tracer, unless it came by a closure
+        while isinstance(value := getattr(x, "value", None), Tracer):
+            if value._trace.level >= x._trace.level:
+                refuse_closures(value._trace, _call, {"rules": rules}, (value,))
+            x = value
+    return outs
+
+
+def _is_traced(x: Any) -> bool:
+    return KIND[type(x)] == TRACER
 
 
 # --- the decorators ------------------------------------------------------------------------------
@@ -213,7 +239,7 @@ class _Custom:
         """
 
         def jvp(primals: Any, tangents: Any) -> Any:
-            out = self._fun(*primals)
+            out = self(*primals)  # for the derivative of a rule that reads the output
             total = tree.map(zeros, out)
             for rule, t in zip(rules, tangents, strict=True):
                 if rule is not None:
@@ -246,28 +272,45 @@ class _Call:
     def __init__(self, custom: _Custom, args: tuple[Any, ...]) -> None:
         self.custom = custom
         self.args = args
-        self.fixed = [args[k] for k in custom._fixed]
         self.free = [k for k in range(len(args)) if k not in custom._fixed]
         self.leaves, self.structure = tree.flatten(tuple(args[k] for k in self.free))
+        fixed = [args[k] for k in custom._fixed if k < len(args)]
+        self.fixed_leaves, self.fixed_structure = tree.flatten(fixed)
+        # Arrays traced by other transformations go through the primitive, which unwraps them.
+        traced = enumerate(map(_is_traced, self.fixed_leaves))
+        self.traced = [k for k, is_traced in traced if is_traced]
         self.outputs: Any = None  # structure
         self.residuals: Any = None
         self.name = name_of(custom._fun)
 
     def result(self) -> Any:
-        if not any(KIND[type(x)] == TRACER for x in self.leaves):
+        if not any(map(_is_traced, self.leaves)):
             return self.custom._fun(*self.args)
         custom = self.custom
         fwd, bwd = (self.fwd, self.bwd) if custom._fwd is not None else (None, None)
-        rules = Rules(self.fun, fwd, bwd, self.jvp if custom._jvp is not None else None, self.name)
-        outs = call_with_rules(rules, self.leaves)
+        jvp = self.jvp if custom._jvp is not None else None
+        rules = Rules(self.fun, fwd, bwd, jvp, self.name, len(self.traced))
+        hidden = [self.fixed_leaves[k] for k in self.traced]
+        outs = call_with_rules(rules, [*self.leaves, *hidden])
         return tree.unflatten(self.outputs, outs)  # the structure is known only after the call
 
     def rebuilt(self, leaves: Leaves) -> list[Any]:
-        """Return all arguments, with new leaves for those that are differentiated."""
+        """Return all arguments, made of new leaves."""
         out = list(self.args)
-        for k, x in zip(self.free, tree.unflatten(self.structure, leaves), strict=True):
+        n = len(self.leaves)
+        for k, x in zip(self.free, tree.unflatten(self.structure, leaves[:n]), strict=True):
+            out[k] = x
+        for k, x in zip(self.custom._fixed, self.nondiff(leaves), strict=False):
             out[k] = x
         return out
+
+    def nondiff(self, leaves: Leaves) -> list[Any]:
+        """Return the arguments that are not differentiated, made of new leaves."""
+        out = list(self.fixed_leaves)
+        n = len(self.leaves)
+        for k, x in zip(self.traced, leaves[n : n + len(self.traced)], strict=True):
+            out[k] = x
+        return tree.unflatten(self.fixed_structure, out)  # type: ignore[no-any-return]
 
     def flat(self, out: Any) -> list[Any]:
         leaves, self.outputs = tree.flatten(out)
@@ -290,9 +333,9 @@ class _Call:
     def bwd(self, held: Leaves, cts: Leaves) -> list[Any]:
         assert self.custom._bwd is not None
         n = len(self.leaves)
-        residuals = tree.unflatten(self.residuals, held[n:])
+        residuals = tree.unflatten(self.residuals, held[n + len(self.traced) :])
         ct = tree.unflatten(self.outputs, cts)
-        found = self.custom._bwd(*self.fixed, residuals, ct)
+        found = self.custom._bwd(*self.nondiff(held), residuals, ct)
         if not isinstance(found, (tuple, list)) or len(found) != len(self.free):
             names = self._names()
             raise CustomRuleError(
@@ -303,7 +346,7 @@ class _Call:
         out: list[Any] = []
         for name, primal, ct in zip(self._names(), primals, found, strict=True):
             out += self._checked("cotangent", name, primal, ct)
-        return out
+        return out + [None] * len(self.traced)
 
     def _names(self) -> list[str]:
         names = list(self.custom._signature.parameters)
@@ -336,8 +379,8 @@ class _Call:
     def jvp(self, leaves: Leaves, tangents: Leaves) -> tuple[list[Any], list[Any]]:
         assert self.custom._jvp is not None
         primals = tuple(self.rebuilt(leaves)[k] for k in self.free)
-        dots = tuple(tree.unflatten(self.structure, tangents))
-        pair = self.custom._jvp(*self.fixed, primals, dots)
+        dots = tuple(tree.unflatten(self.structure, tangents[: len(self.leaves)]))
+        pair = self.custom._jvp(*self.nondiff(leaves), primals, dots)
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise CustomRuleError(
                 f"the jvp rule of {self.name} must return (output, tangent), got {pair!r:.80}."
@@ -355,11 +398,13 @@ class custom_vjp(_Custom):  # noqa: N801  (the name JAX users know)
     Args:
       fun: The function of positional arguments (pytrees).
       nondiff_argnums: Positions of arguments that are not differentiated, such as functions; they
-        may be arrays.
+        may be arrays, also ones traced by another transformation.
       nondiff_argnames: Their names.
 
     Raises:
-      CustomRuleError: A rule is missing, or returns what does not fit the arguments.
+      CustomRuleError: A rule is missing, or returns what does not fit the arguments; or the
+        function closes over a value traced by the same transformation as its arguments, or by an
+        inner one, of which the rule would know nothing (`closure_convert` makes it an argument).
 
     Example:
       >>> import numpy as np
@@ -388,11 +433,13 @@ class custom_jvp(_Custom):  # noqa: N801  (the name JAX users know)
     Args:
       fun: The function of positional arguments (pytrees).
       nondiff_argnums: Positions of arguments that are not differentiated, such as functions; they
-        may be arrays.
+        may be arrays, also ones traced by another transformation.
       nondiff_argnames: Their names.
 
     Raises:
-      CustomRuleError: A rule is missing, or returns what does not fit the arguments.
+      CustomRuleError: A rule is missing, or returns what does not fit the arguments; or the
+        function closes over a value traced by the same transformation as its arguments, or by an
+        inner one, of which the rule would know nothing (`closure_convert` makes it an argument).
 
     Example:
       >>> import numpy as np
