@@ -30,6 +30,7 @@ class Row(NamedTuple):
     jax: Any
     torch: str
     remark: str = ""
+    last: tuple[int, int] = (999, 0)  # the last release line of JAX that gives `jax`
 
 
 KINKS = [
@@ -55,7 +56,7 @@ KINKS = [
     Row("np.imag(x)", 1j, -1j, -1j, "1j"),
     Row("np.abs(x)", 0j, 0j, 0j, "0"),
     Row("0.0**x", 0.0, 0.0, 0.0, "-inf"),
-    Row("np.hypot(x, 0.0 * x)", 0.0, 0.5, 0.5, "nan", "a subgradient"),
+    Row("np.hypot(x, 0.0 * x)", 0.0, 0.5, 0.5, "nan", "a subgradient; JAX 0.10", (0, 10)),
     Row("0.0**x", 2.0, 0.0, 0.0, "0"),
     Row("(-2.0) ** x", 2.0, NAN, NAN, "nan", "no derivative by the exponent"),
 ]
@@ -84,7 +85,8 @@ DIFFERENT = [
         -0.40224793209535525 - 0.24860289393928922j,
         0.40224793209535525 + 0.24860289393928922j,
         "-0.402248+0.248603j",
-        "JAX's has the wrong sign where Re x < 0",
+        "JAX 0.10's has the wrong sign where Re x < 0",
+        (0, 10),
     ),
     Row("np.sum(np.unique(x) ** 2)", [1.0, 2.0, 2.0], [2, 4, 0], [0, 0, 0], "none", "a gather"),
     Row(
@@ -108,7 +110,8 @@ def _gradient(transform: Any, namespace: Any, row: Row) -> Any:
 @pytest.mark.parametrize("row", KINKS + FINITE + DIFFERENT, ids=lambda r: f"{r.code} at {r.at}")
 def test_row(row):
     np.testing.assert_allclose(_gradient(fg.grad, np, row), row.ours, rtol=1e-12)
-    np.testing.assert_allclose(_gradient(jax.grad, jnp, row), row.jax, rtol=1e-12)
+    if tuple(map(int, jax.__version__.split(".")[:2])) <= row.last:
+        np.testing.assert_allclose(_gradient(jax.grad, jnp, row), row.jax, rtol=1e-12)
 
 
 @pytest.mark.parametrize("row", FINITE, ids=lambda r: f"{r.code} at {r.at}")
