@@ -237,6 +237,10 @@ class _Custom:
           *rules: For each argument: takes (its tangent, the output, *arguments), returns its part
             of the output tangent. None: the argument has no derivative.
         """
+        if self._fixed:
+            raise CustomRuleError(
+                "defjvps has no place for the nondiff arguments: use defjvp, whose rule gets them."
+            )
 
         def jvp(primals: Any, tangents: Any) -> Any:
             out = self(*primals)  # for the derivative of a rule that reads the output

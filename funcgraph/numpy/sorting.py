@@ -12,14 +12,23 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, shape_of
-from funcgraph.core.trace import KIND, NUMPY, unsupported
+from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.numpy.creation import as_array
 from funcgraph.numpy.reductions import axes_of, flat
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
 from funcgraph.ops.indexing import index
-from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reduce_sum, reshape, where
+from funcgraph.ops.structural import (
+    broadcast_to,
+    cast,
+    expand_dims,
+    normalize_axis,
+    reduce_sum,
+    reshape,
+    transpose,
+    where,
+)
 
 __all__ = [
     "argmax", "argmin", "argpartition", "argsort", "lexsort", "median", "nanargmax", "nanargmin",
@@ -239,7 +248,7 @@ def _quantile(
 ) -> Any:
     """Return quantiles at the levels q / top."""
     if weights is not None:
-        unsupported(np.quantile, "with weights= is not supported on traced arrays")
+        return _weighted_quantile(a, q, top, axis, method, keepdims, weights, each)
     x, axes = _sorted(a, axis)
     n, rest = _numbers(x, each), ndim_of(x) - 1
     weak, q = aval_of(q).weak is not None, _level(q, top)
@@ -254,6 +263,49 @@ def _quantile(
             weight = reshape(weight, shape=shape + (1,) * rest)
         y = _between(y, _read(x, _positions(high, n), n), weight)
     return _kept(_spoiled(x, n, each, y), axes, len(shape), keepdims)
+
+
+def _weighted_quantile(
+    a: Any, q: Any, top: int, axis: Any, method: str, keepdims: Any, weights: Any, each: bool
+) -> Any:
+    """Return the first values whose share of the weight, with all before them, reaches q / top."""
+    if method != "inverted_cdf":
+        raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
+    a = as_array(a)
+    weights = _spread_weights(as_array(weights), a, axis)
+    x, axes = _sorted(a, axis)
+    joined = red.joined(a, axes) if axes else expand_dims(a, (0,))
+    w = red.joined(weights, axes) if axes else expand_dims(weights, (0,))
+    w = cast(red.permute_along(w, red.argsort(joined, axis=0), axis=0), np.float64)
+    if each:
+        w = where(ew.isnan(x), 0.0, w)
+    share = red.cumsum(w, axis=0)
+    share = share / share[-1]
+    q = _level(q, top)
+    share = cast(share, dtype_of(q)) if dtype_of(q).kind == "f" else share
+    share = where(ew.equal(share, 0), -1.0, share)  # what weighs nothing is no quantile 0
+    shape, rest = shape_of(q), shape_of(x)[1:]
+    levels = reshape(q, shape=(*shape, *(1,) * ndim_of(x)))
+    place = red.count_nonzero(ew.less(share, levels), axes=(len(shape),))
+    y = _read(x, _positions(place, shape_of(x)[0]), np.zeros(rest))
+    return _kept(y if each else _spoiled(x, 0, False, y), axes, len(shape), keepdims)
+
+
+def _spread_weights(weights: Any, a: Any, axis: Any) -> Any:
+    """Return weights in the shape of a; they may have the axes of the quantile only."""
+    shape = shape_of(a)
+    if shape_of(weights) == shape:
+        return weights
+    if axis is None:
+        raise TypeError("Axis must be specified when shapes of a and weights differ.")
+    axes = [normalize_axis(k, len(shape)) for k in (axis if isinstance(axis, tuple) else (axis,))]
+    if shape_of(weights) != tuple(shape[k] for k in axes):
+        raise ValueError(
+            "Shape of weights must be consistent with shape of a along specified axis."
+        )
+    weights = transpose(weights, axes=tuple(int(k) for k in np.argsort(axes)))
+    thin = tuple(n if k in axes else 1 for k, n in enumerate(shape))
+    return broadcast_to(reshape(weights, shape=thin), shape)
 
 
 def _between(a: Any, b: Any, t: Any) -> Any:

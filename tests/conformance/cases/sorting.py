@@ -51,6 +51,24 @@ SORTS = [
 ]
 
 
+WEIGHTS = np.abs(real(3, 4)) + 0.1
+
+
+def weighted(f: Any, x: np.ndarray, top: float) -> list[Case]:
+    options: list[dict[str, Any]] = [
+        {"axis": None, "weights": WEIGHTS},
+        {"axis": 1, "weights": WEIGHTS, "keepdims": True},
+        {"axis": (1, 0), "weights": WEIGHTS.T},
+    ]
+    if f in (np.quantile, np.percentile):  # NumPy's nan-functions fail for weights of one axis
+        options.append({"axis": 0, "weights": np.array([0.0, 2.0, 1.0])})
+    return [
+        Case(f, (x, q * top), {"method": "inverted_cdf", **o}, diff=(0,), jax=False)
+        for o in options
+        for q in (Q, QS, np.array([0.0, 1.0]))
+    ]
+
+
 def quantiles(f: Any, x: np.ndarray, top: float, methods: tuple[str, ...], jax: Any) -> list[Case]:
     return [
         Case(f, (x, q * top), {"axis": axis, "method": m}, diff=(0,), jax=jax)
@@ -82,6 +100,10 @@ QUANTILES = [
     *variants(np.percentile, M, 100),
     *variants(np.nanquantile, NAN, 1),
     *variants(np.nanpercentile, NAN, 100),
+    *weighted(np.quantile, M, 1),
+    *weighted(np.percentile, M, 100),
+    *weighted(np.nanquantile, NAN, 1),
+    *weighted(np.nanpercentile, NAN, 100),
     Case(np.quantile, (A, QS, (0, 2)), diff=(0,)),
     Case(np.quantile, (M, np.array([[0.1, 0.2], [0.3, 0.4]]), 0), jax=False),
     Case(np.quantile, (M, np.array([0.1, 0.2, 0.3, 0.4]), 0)),
