@@ -218,19 +218,23 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:
     return dec.eigh(_square(a))[0]
 
 
+# From NumPy 2.5 on eig gives complex numbers always, before it looked at their values.
+_LOOKS = np.linalg.eig(np.eye(1))[0].dtype.kind == "f"
+
+
 @function(np.linalg.eig)
 def eig(a: Any) -> Any:
-    """Return eigenvalues and eigenvectors (real if all eigenvalues are known to be)."""
+    """Return eigenvalues and eigenvectors (NumPy before 2.5: real if all eigenvalues are)."""
     w, v = dec.eig(_square(a))
-    plain = known(w)
-    if plain is not None and not ew.is_complex(as_array(a)) and not np.any(np.imag(plain)):
+    plain = known(w) if _LOOKS and not ew.is_complex(as_array(a)) else None
+    if plain is not None and not np.any(np.imag(plain)):
         return EigResult(ew.real(w), ew.real(v))
     return EigResult(w, v)
 
 
 @function(np.linalg.eigvals)
 def eigvals(a: Any) -> Any:
-    """Return the eigenvalues (real if all are known to be)."""
+    """Return the eigenvalues (NumPy before 2.5: real if all are)."""
     return eig(a)[0]
 
 

@@ -26,8 +26,8 @@ from funcgraph.numpy import reductions as red
 from funcgraph.numpy._register import function
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.elementwise import absolute, equal, exp, greater_equal, log
-from funcgraph.ops.structural import where
+from funcgraph.ops.elementwise import absolute, equal, exp, greater_equal, log, real_dtype
+from funcgraph.ops.structural import cast, where
 from funcgraph.scipy import _primitives
 from funcgraph.scipy._primitives import *  # noqa: F403
 from funcgraph.scipy._primitives import binom, gamma, gammaln, psi, riemann_zeta
@@ -191,11 +191,18 @@ def _aval_sph_harm(n: Aval, m: Aval, theta: Aval, phi: Aval) -> Aval:
 
 def _by_theta(g: Any, y: Any, n: Any, m: Any, theta: Any, phi: Any) -> Any:
     """By the ladder operators (DLMF 14.30): no division by sin θ, hence right at the poles too."""
-    up, down = (np.sqrt(np.maximum((n - s * m) * (n + s * m + 1), 0)) for s in (1, -1))
+    real = real_dtype(dtype_of(y))
+    up, down = (
+        cast(np.sqrt(np.maximum((n - s * m) * (n + s * m + 1), 0)), real) for s in (1, -1)
+    )
     phase = exp(1j * phi)
     raised = _at_order(n, m, 1, theta, phi) / phase
     lowered = _at_order(n, m, -1, theta, phi) * phase
     return g * (0.5 * (up * raised - down * lowered))
+
+
+def _by_phi(g: Any, y: Any, n: Any, m: Any, theta: Any, phi: Any) -> Any:
+    return g * (1j * cast(m, real_dtype(dtype_of(y))) * y)
 
 
 def _at_order(n: Any, m: Any, step: int, theta: Any, phi: Any) -> Any:
@@ -209,7 +216,7 @@ spherical_harmonic = Primitive(
     lambda *args: ss.sph_harm_y(*args),
     "jax.scipy.special.sph_harm_y",
     _aval_sph_harm,
-    Elementwise(None, None, _by_theta, lambda g, y, n, m, theta, phi: g * (1j * m * y), keep="xy"),
+    Elementwise(None, None, _by_theta, _by_phi, keep="xy"),
 )
 
 
