@@ -9,8 +9,14 @@ array([0.        , 0.90929743])
 from funcgraph import errors, numpy, random, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
-from funcgraph.control.checkpoint import checkpoint, remat
+from funcgraph.control.checkpoint import (
+    checkpoint,
+    checkpoint_policies,
+    remat,
+    saved_residuals,
+)
 from funcgraph.control.custom import custom_gradient, custom_jvp, custom_vjp
+from funcgraph.control.implicit import closure_convert, custom_linear_solve, custom_root
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Graph
@@ -37,11 +43,15 @@ __all__ = [
     "at",
     "axis_index",
     "checkpoint",
+    "checkpoint_policies",
     "clear_caches",
+    "closure_convert",
     "concrete",
     "cond",
     "custom_gradient",
     "custom_jvp",
+    "custom_linear_solve",
+    "custom_root",
     "custom_vjp",
     "errors",
     "eval_shape",
@@ -66,6 +76,7 @@ __all__ = [
     "psum",
     "random",
     "remat",
+    "saved_residuals",
     "scan",
     "select",
     "stop_gradient",

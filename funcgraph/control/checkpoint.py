@@ -1,6 +1,6 @@
 """`checkpoint` (`remat`): compute again in the backward pass what would else be kept.
 
-`saved_residuals` lists what is kept. May import `core`, `tree`, `transforms`, `control.custom`.
+`saved_residuals` lists what is kept. May import `core`, `tree`, `transforms`, `control.rules`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.control.custom import Rules, call_with_rules
+from funcgraph.control.rules import Rules, call_with_rules
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import Primitive
@@ -228,7 +228,8 @@ class Residual(NamedTuple):
       shape: Lengths of its axes.
       dtype: Type of its elements.
       bytes: The memory it keeps alive (of a view: that of the array it looks into).
-      operation: The primitive it is the result of, or "argument" or "constant".
+      operation: The primitive it is the result of, or "argument" or "constant"; of a value made in
+        the forward pass of a loop, a compiled function or a custom rule, the primitive of that.
       line: `file:line` of that operation; of an argument or constant, of the first operation that
         keeps it.
     """
@@ -343,7 +344,8 @@ def _kept(tape: _Recorder, entries: list[Any]) -> ResidualList:
         for x in (*(y if primitive.many else (y,)), *values):
             owner = _owner(x)
             if _is_array(x) and id(owner) not in found:
-                made = tape.made.get(id(owner)) or tape.made.get(id(x), ("constant", ""))
+                other = ("constant" if primitive.augment is None else primitive.name, "")
+                made = tape.made.get(id(owner)) or tape.made.get(id(x), other)
                 line = made[1] or tape.lines.get(k, "")
                 shape, dtype = tuple(x.shape), np.dtype(x.dtype)
                 found[id(owner)] = Residual(shape, dtype, owner.nbytes, made[0], line)

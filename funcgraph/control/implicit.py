@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.control.custom import Rules, call_with_rules
+from funcgraph.control.rules import Rules, call_with_rules
 from funcgraph.control.while_ import is_unknown
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact, shape_of
 from funcgraph.core.trace import KIND, TRACER
@@ -224,8 +224,8 @@ def custom_root(
       f: Maps a pytree of floating-point arrays to one of the same structure and shapes; it is
         staged, so it must not branch on values (`funcgraph.cond` may).
       initial_guess: Where the solver starts; has no derivative.
-      solve: solve(f, initial_guess) returns the root. Under vmap and jit it must not branch on
-        values, either (`funcgraph.while_loop`).
+      solve: solve(f, initial_guess) returns the root. Under vmap and jit, and on
+        JAX arrays, it must not branch on values, either (`funcgraph.while_loop`).
       tangent_solve: tangent_solve(g, y) returns x with g(x) = y for a linear function g; reverse
         mode transposes it. For scalars: `lambda g, y: y / g(1.0)`; for arrays:
         custom_linear_solve, or solve with the matrix `jacobian(g)(y)`.

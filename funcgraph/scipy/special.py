@@ -192,9 +192,7 @@ def _aval_sph_harm(n: Aval, m: Aval, theta: Aval, phi: Aval) -> Aval:
 def _by_theta(g: Any, y: Any, n: Any, m: Any, theta: Any, phi: Any) -> Any:
     """By the ladder operators (DLMF 14.30): no division by sin θ, hence right at the poles too."""
     real = real_dtype(dtype_of(y))
-    up, down = (
-        cast(np.sqrt(np.maximum((n - s * m) * (n + s * m + 1), 0)), real) for s in (1, -1)
-    )
+    up, down = (cast(np.sqrt(np.maximum((n - s * m) * (n + s * m + 1), 0)), real) for s in (1, -1))
     phase = exp(1j * phi)
     raised = _at_order(n, m, 1, theta, phi) / phase
     lowered = _at_order(n, m, -1, theta, phi) * phase

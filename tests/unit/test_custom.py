@@ -240,3 +240,109 @@ def test_checkpoints_may_branch_on_values() -> None:
     assert fg.grad(lambda x: f(x, 3)["y"])(3.0) == 6
     assert fg.grad(lambda x: f(x, 3)["y"])(-3.0) == -1
     assert f(2.0, 1) == {"y": 4.0, "n": 1}
+
+
+def test_classic_rules() -> None:
+    """A gradient that is clipped, and log(1 + exp(x)) without overflow."""
+    clip = fg.custom_vjp(lambda x, limit: x)
+    clip.defvjp(lambda x, b: (x, b), lambda b, ct: (fnp.clip(ct, -b, b), None))
+    f = lambda x: 10 * clip(np.sin(x), 0.5)
+    same(fg.vmap(fg.grad(f))(X), 0.5 * np.cos(X))
+    same(fg.grad(lambda x: fg.vmap(f)(x).sum())(X), 0.5 * np.cos(X))
+
+    @fg.custom_jvp
+    def log1pexp(x: Any) -> Any:
+        return np.log1p(np.exp(x))
+
+    log1pexp.defjvps(lambda t, y, x: t * (1 - 1 / (1 + np.exp(x))))
+    x = np.array([-800.0, 0.0, 1.0, 20.0])
+    sigmoid = 1 / (1 + np.exp(-x.clip(-100)))
+    same(fg.vmap(fg.grad(log1pexp))(x), sigmoid)
+    same(fg.vmap(fg.grad(fg.grad(log1pexp)))(x), sigmoid * (1 - sigmoid))
+    with np.errstate(over="ignore"):
+        assert fg.grad(log1pexp)(800.0) == 1
+
+
+def test_a_rule_that_reads_the_output_is_used_for_its_derivative() -> None:
+    jax = pytest.importorskip("jax")
+
+    def second(m: Any) -> Any:
+        f = m.custom_jvp(lambda x: x * x)
+        f.defjvps(lambda t, out, x: 3.0 * t * out)
+        return m.grad(m.grad(f))
+
+    same(second(fg)(2.0), second(jax)(2.0))
+    with pytest.raises(CustomRuleError, match="use defjvp"):
+        fg.custom_jvp(lambda x, n: x, nondiff_argnums=1).defjvps(None)
+
+
+def test_linearize_uses_the_forward_rule_beside_residuals() -> None:
+    f = fg.custom_vjp(lambda x: x * x)
+    f.defvjp(lambda x: (x * x, (x, {"a": x})), lambda res, ct: (10.0 * ct * res[0],))
+    f.defjvp(lambda p, t: (p[0] ** 2, 20.0 * p[0] * t[0]))
+    assert fg.linearize(f, 3.0)[1](1.0) == 60
+    same(fg.linearize(fg.vmap(f), X)[1](np.ones(4)), 20 * X)
+    assert fg.jit(lambda x: fg.linearize(f, x)[1](1.0))(3.0) == 60
+
+
+def _offset(decorate: Any) -> Any:
+    f = decorate(lambda x, k, h: h(x) * k["k"], nondiff_argnums=(1, 2))
+    f.defvjp(lambda x, k, h: (h(x) * k["k"], x), lambda k, h, x, ct: (ct * k["k"] * 50.0,))
+    f.defjvp(lambda k, h, p, t: (h(p[0]) * k["k"], t[0] * k["k"] * 50.0))
+    return lambda x, k: f(x, {"k": k}, np.sin)
+
+
+@pytest.mark.parametrize("decorate", [fg.custom_vjp, fg.custom_jvp])
+def test_nondiff_arguments_may_be_traced(decorate: Any) -> None:
+    f = _offset(decorate)
+    for transform in (fg.grad, lambda f: lambda x, k: fg.jvp(lambda x: f(x, k), (x,), (1.0,))[1]):
+        slope = transform(f)
+        same(slope(2.0, 3.0), 150.0)
+        same(fg.vmap(slope)(X, 2 * X), 100 * X)
+        same(fg.vmap(slope, (None, 0))(2.0, X), 50 * X)
+        same(fg.jit(slope)(2.0, 3.0), 150.0)
+        same(fg.grad(slope, 1)(2.0, 3.0), 50.0)  # an outer derivative, of the rule
+    same(fg.vmap(f)(X, X), np.sin(X) * X)
+    for both in (fg.grad(f, (0, 1)), lambda x, k: fg.jvp(f, (x, k), (x, k))):
+        with pytest.raises(CustomRuleError, match="named in nondiff_argnums"):
+            both(2.0, 3.0)
+
+
+def _closing(y: Any) -> Any:
+    g = fg.custom_jvp(lambda x: x * y)
+    g.defvjp(lambda x: (x * y, None), lambda _, ct: (ct * y,))
+    g.defjvp(lambda p, t: (p[0] * y, t[0] * y))
+    return g
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda: fg.grad(lambda y: _closing(y)(y))(2.0),
+        lambda: fg.jvp(lambda y: _closing(y)(y), (2.0,), (1.0,)),
+        lambda: fg.vmap(lambda y: _closing(y)(y))(X),
+        lambda: fg.jit(lambda y: _closing(y)(y))(2.0),
+        lambda: fg.grad(lambda y: fg.jit(lambda x: _closing(y)(x))(3.0))(2.0),
+        lambda: fg.grad(lambda x: fg.grad(lambda y: _closing(y)(x))(2.0))(3.0),
+        lambda: fg.vmap(lambda x: fg.vmap(lambda y: _closing(y)(x))(X))(X),
+        lambda: fg.grad(lambda x: fg.vmap(lambda y: _closing(y)(x))(X).sum())(3.0),
+    ],
+)
+def test_closures_over_the_same_or_inner_levels_are_refused(program: Any) -> None:
+    with pytest.raises(CustomRuleError, match="closure"):
+        program()
+
+
+def test_closures_over_outer_levels_are_batched() -> None:
+    same(fg.vmap(lambda y: fg.grad(lambda x: _closing(y)(x))(3.0))(X), X)
+    same(fg.vmap(lambda y: fg.vmap(lambda x: _closing(y)(x))(X))(XS[0]), np.outer(XS[0], X))
+
+
+def test_wrong_tangents_are_named() -> None:
+    f = fg.custom_jvp(lambda x: {"a": x})
+    f.defjvp(lambda p, t: ({"a": p[0]}, {"a": np.ones(3)}))
+    with pytest.raises(CustomRuleError, match=r"tangent of the output\['a'\].*float64\[3\]"):
+        fg.jvp(f, (2.0,), (1.0,))
+    f.defjvp(lambda p, t: p[0])
+    with pytest.raises(CustomRuleError, match=r"must return \(output, tangent\)"):
+        fg.jvp(f, (2.0,), (1.0,))

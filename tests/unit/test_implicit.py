@@ -61,7 +61,7 @@ def fixed_point(m: Any) -> Any:
     """The equilibrium z = tanh(W z + x) of a layer, with aux."""
 
     def solve(f: Any, start: Any) -> Any:
-        return m.fori_loop(0, 80, lambda _, z: {"z": z["z"] + f(z)["z"]}, start), {"steps": 80}
+        return m.fori_loop(0, 80, lambda _, z: {"z": z["z"] + f(z)["z"]}, start), {"steps": 80.0}
 
     def tangent_solve(g: Any, y: Any) -> Any:
         return {"z": m.solve(m.jacobian(lambda z: g({"z": z})["z"])(0 * y["z"]), y["z"])}
@@ -170,6 +170,8 @@ def test_solvers_may_branch_on_values() -> None:
     same(fg.grad(sqrt)(4.0), 0.25)
     same(fg.grad(fg.grad(sqrt))(4.0), -1 / 32)
     same(fg.jvp(fg.grad(sqrt), (4.0,), (1.0,)), (0.25, -1 / 32))
+    assert fg.linearize(sqrt, 4.0)[1](1.0) == 0.25
+    same(fg.jacrev(fg.jacfwd(sqrt))(4.0), -1 / 32)
     with pytest.raises(ConcretizationError):
         fg.vmap(sqrt)(X)
     same(fg.vmap(sqrt, method="loop")(X), X**0.5)
@@ -212,7 +214,7 @@ def test_integers_are_carried_along() -> None:
 
     same(fg.grad(f)(2.0, 8), 1.0)
     same(fg.jit(fg.grad(_loop_root))(2.0, 8), 0.125)
-    same(fg.vmap(fg.grad(_loop_root), (None, 0))(2.0, np.array([8, 2])), [0.125, 0.25])
+    same(fg.vmap(fg.grad(_loop_root), (None, 0))(2.0, np.array([8, 2])), np.array([0.125, 0.25]))
 
 
 def test_transposed_and_missing_solvers() -> None:

@@ -1,0 +1,165 @@
+"""Checkpoints with policies, against JAX; what is kept, as a list and a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+import funcgraph.numpy as fnp
+from funcgraph.control.checkpoint import checkpoint, checkpoint_policies, remat, saved_residuals
+from funcgraph.errors import CustomRuleError
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal(4)
+XS = RNG.standard_normal((3, 4))
+W = RNG.standard_normal((4, 4)) / 2
+BIG = RNG.standard_normal((100, 100)) / 100
+
+POLICIES = [
+    None,
+    checkpoint_policies.nothing_saveable,
+    checkpoint_policies.dots_saveable,
+    checkpoint_policies.everything_saveable,
+    lambda primitive: primitive.name in ("sin", "cos"),
+]
+MODES = {
+    "grad": lambda m, f: m.grad(f),
+    "jvp": lambda m, f: lambda x: m.jvp(f, (x,), (x,)),
+    "hessian": lambda m, f: m.hessian(f),
+    "grad grad": lambda m, f: m.grad(lambda x: fnp.sum(m.grad(f)(x) ** 2)),
+    "grad jvp": lambda m, f: m.grad(lambda x: m.jvp(f, (x,), (x,))[1]),
+}
+
+
+def same(got: Any, wanted: Any, tol: float = 1e-10) -> None:
+    for g, w in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
+        assert np.shape(g) == np.shape(w)
+        np.testing.assert_allclose(np.asarray(g), np.asarray(w), rtol=tol, atol=tol)
+
+
+def body(w: Any, h: Any) -> Any:
+    return fnp.tanh(w @ fnp.sin(w @ h)) * fnp.exp(-h * h)
+
+
+def loss(wrap: Any) -> Any:
+    def f(x: Any) -> Any:
+        layer = wrap(lambda h, k: {"y": body(W, h) * x + k})  # closes over x
+        return fnp.sum(layer(layer(x, 2)["y"], k=1)["y"] ** 2)
+
+    return f
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("mode", MODES)
+def test_derivatives_are_those_without_checkpoint(mode: str, policy: Any) -> None:
+    jax = pytest.importorskip("jax")
+    ours = MODES[mode](fg, loss(lambda f: checkpoint(f, policy=policy)))
+    wanted = jax.jit(MODES[mode](jax, loss(jax.checkpoint)))
+    same(ours(X), wanted(X))
+    same(fg.vmap(ours)(XS), jax.vmap(wanted)(XS))
+    same(fg.jit(ours)(X), wanted(X))
+
+
+def test_policies_choose_what_is_kept() -> None:
+    def count(f: Any) -> float:
+        return saved_residuals(lambda w: f(f(f(w))))(BIG).bytes / BIG.nbytes
+
+    layer = lambda w: fnp.sin(fnp.cos(w @ w) @ fnp.exp(w))
+    full = count(layer)
+    everything = count(checkpoint(layer, policy=checkpoint_policies.everything_saveable))
+    dots = count(checkpoint(layer, policy=checkpoint_policies.dots_saveable))
+    nothing = count(checkpoint(layer, policy=checkpoint_policies.nothing_saveable))
+    assert nothing == 4  # the argument, and each layer's output, which is the next one's argument
+    assert dots == 4 + 6  # and two products for each layer
+    assert dots < everything <= full + 2
+    wanted = fg.grad(lambda w: layer(layer(w)).sum())(BIG)
+    for policy in POLICIES:
+        again = checkpoint(layer, policy=policy)
+        same(fg.grad(lambda w: again(again(w)).sum())(BIG), wanted)  # noqa: B023
+
+
+def test_what_is_kept_is_not_computed_again() -> None:
+    calls = 0
+
+    @fg.custom_jvp
+    def counted(x: Any) -> Any:
+        nonlocal calls
+        calls += type(x) is np.ndarray
+        return np.sin(x)
+
+    counted.defjvp(lambda p, t: (counted(p[0]), fnp.cos(p[0]) * t[0]))
+    f = lambda x: fnp.sum(fnp.exp(counted(x)))
+    counts = []
+    for policy in (lambda p: p.name == "custom_call", None):
+        calls = 0
+        same(fg.grad(checkpoint(f, policy=policy))(X), np.exp(np.sin(X)) * np.cos(X))
+        counts.append(calls)
+    assert counts[0] < counts[1]
+
+
+def test_outer_derivatives_keep_no_more() -> None:
+    deep = lambda w: fnp.sum(fnp.sin(fnp.cos(fnp.sin(fnp.cos(fnp.sin(w))))))
+    inner = lambda f: lambda w: fg.vjp(f, w)[0]  # the forward pass of an inner derivative
+    again = saved_residuals(inner(checkpoint(deep)))(BIG)
+    assert again.bytes <= 2 * BIG.nbytes < saved_residuals(deep)(BIG).bytes
+
+
+def test_strong_zeros_reach_the_policies() -> None:
+    f = lambda x: fnp.where(x > 0, fnp.sqrt(x), 0.0).sum()
+    x = np.array([4.0, 0.0])
+    wanted = fg.grad(f)(x)
+    assert np.isfinite(wanted).all()
+    for policy in POLICIES:
+        same(fg.grad(checkpoint(f, policy=policy))(x), wanted)
+
+
+def test_static_arguments_and_keywords() -> None:
+    def f(x: Any, name: str, n: int, *, k: Any) -> Any:
+        return getattr(fnp, name)(x) ** n * k
+
+    for static in ((1, 2), (1, -1)):
+        g = remat(f, static_argnums=static)
+        same(fg.grad(lambda x: g(x, "sin", 2, k=3.0).sum())(X), 6 * np.sin(X) * np.cos(X))  # noqa: B023
+    assert g.__name__ == "f"
+    same(g(X, "sin", 2, k=1.0), np.sin(X) ** 2)
+
+
+def test_branches_on_values_close_over_nothing() -> None:
+    f = lambda y: checkpoint(lambda x: x * y if x > 0 else x)(y)
+    with pytest.raises(CustomRuleError, match="closure"):
+        fg.grad(f)(2.0)
+    policy = checkpoint_policies.dots_saveable
+    assert fg.grad(checkpoint(lambda x: x * x if x > 0 else -x, policy=policy))(3.0) == 6
+
+
+def test_saved_residuals() -> None:
+    table = np.arange(1000.0)
+
+    def f(x: Any, n: Any) -> Any:
+        y = np.sin(x["a"])
+        return np.sum(y * y.reshape(100, 10).ravel() * table) * n
+
+    found = saved_residuals(f)({"a": np.ones(1000)}, 3)
+    summary = [(r.operation, r.shape, r.bytes) for r in found if r.bytes > 8]
+    assert sorted(summary) == [
+        ("argument", (1000,), 8000),
+        ("constant", (1000,), 8000),
+        ("multiply", (1000,), 8000),
+        ("sin", (1000,), 8000),  # once, with its views
+    ]
+    (sine,) = [r for r in found if r.operation == "sin"]
+    assert sine.line.startswith(__file__) and sine.dtype == np.float64
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["bytes", "type", "operation", "line"]
+    assert lines[-1].split() == [f"{found.bytes:,}", "total"]
+    assert any(line.split()[:3] == ["8,000", "float64[1000]", "sin"] for line in lines)
+
+
+def test_residuals_of_float32_are_half_as_large() -> None:
+    f = lambda x: np.sum(np.tanh(np.cos(x)))
+    large, small = (saved_residuals(f)(np.ones(2000, t)) for t in (np.float64, np.float32))
+    assert (large.bytes, small.bytes) == (32_000, 16_000)
+    assert small[0].dtype == np.float32
