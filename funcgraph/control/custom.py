@@ -40,7 +40,10 @@ class _Custom:
     ) -> None:
         functools.update_wrapper(self, fun)
         self._fun = fun
-        self._signature = inspect.signature(fun)
+        try:
+            self._signature = inspect.signature(fun)
+        except ValueError:  # such as a ufunc, before NumPy 2.4
+            self._signature = inspect.signature(lambda *args: None)
         names = list(self._signature.parameters)
         numbers = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else nondiff_argnums
         more = (nondiff_argnames,) if isinstance(nondiff_argnames, str) else nondiff_argnames
