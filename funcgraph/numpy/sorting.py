@@ -301,7 +301,8 @@ def _spread_weights(weights: Any, a: Any, axis: Any) -> Any:
     axes = [normalize_axis(k, len(shape)) for k in (axis if isinstance(axis, tuple) else (axis,))]
     if shape_of(weights) != tuple(shape[k] for k in axes):
         raise ValueError(
-            "Shape of weights must be consistent with shape of a along specified axis."
+            f"weights of shape {shape_of(weights)} fit neither a, of shape {shape}, nor its axes "
+            f"{axes}."
         )
     weights = transpose(weights, axes=tuple(int(k) for k in np.argsort(axes)))
     thin = tuple(n if k in axes else 1 for k, n in enumerate(shape))
