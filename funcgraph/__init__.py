@@ -6,7 +6,7 @@
 array([0.        , 0.90929743])
 """
 
-from funcgraph import errors, numpy, random, tree
+from funcgraph import errors, nn, numpy, random, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -69,6 +69,7 @@ __all__ = [
     "linearize",
     "make_graph",
     "map",
+    "nn",
     "numpy",
     "pmax",
     "pmean",

@@ -20,6 +20,7 @@ __all__ = [
     "GradientDtypeError",
     "GraphError",
     "InPlaceWriteError",
+    "LayerError",
     "LeakedTracerError",
     "MissingPackageError",
     "NonDifferentiableError",
@@ -96,6 +97,10 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class LayerError(FuncgraphError, ValueError):
+    """A layer, or a model made of layers, is not put together or used as it must be."""
 
 
 class RandomKeyError(FuncgraphError, TypeError):

@@ -18,6 +18,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, promote, shape_of
 from funcgraph.core.primitive import General, Primitive, aligned
+from funcgraph.errors import ShapeError
 from funcgraph.ops.elementwise import (
     absolute,
     conjugate,
@@ -110,13 +111,20 @@ def _solve_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return -matmul(gb, matrix_transpose(y)), gb
 
 
+def _aval_solve(a: Aval, b: Aval) -> Aval:
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(
+            f"solve: a matrix of shape {a.shape} does not fit a right-hand side of shape {b.shape}."
+        )
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return Aval((*batch, *b.shape[-2:]), promote(a, b))
+
+
 solve = Primitive(
     "solve",
     np.linalg.solve,
     "jax.numpy.linalg.solve",
-    lambda a, b: Aval(
-        (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), promote(a, b)
-    ),
+    _aval_solve,
     General(_solve_jvp, _solve_vjp),
     aligned,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.trace import KIND, NUMPY, Tracer
-from funcgraph.errors import TracerConversionError
+from funcgraph.errors import ShapeError, TracerConversionError
 from funcgraph.ops.structural import (
     cast,
     expand_dims,
@@ -265,6 +265,14 @@ def _np_index_set(x: Any, v: Any, *arrays: Any, template: Template) -> Any:
 
 
 def _aval_update(x: Aval, v: Aval, *arrays: Aval, template: Template) -> Aval:
+    target = _aval_getitem(x, *arrays, template=template).shape
+    extra = max(len(v.shape) - len(target), 0)  # leading axes of length 1 do no harm
+    rest = zip(v.shape[::-1], target[::-1], strict=False)
+    if set(v.shape[:extra]) - {1} or any(n not in (1, m) for n, m in rest):
+        raise ShapeError(
+            f"a value of shape {v.shape} cannot be broadcast to {target}, the shape of what the "
+            f"index selects of an array of shape {x.shape}."
+        )
     return Aval(x.shape, np.result_type(x.dtype, v.dtype if v.weak is None else v.weak(0)))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, ndim_of, promote, shape_of
 from funcgraph.core.primitive import Bilinear, Primitive, aligned
 from funcgraph.core.trace import UFUNCS
+from funcgraph.errors import ShapeError
 from funcgraph.ops.structural import expand_dims, fit, reduce_sum, reshape, transpose
 
 __all__ = ["contract", "einsum", "einsum_pair", "matmul", "matrix_transpose"]
@@ -64,6 +65,11 @@ def _matmul_second(g: Any, a: Any, b: Any) -> Any:
 def _aval_matmul(a: Aval, b: Aval) -> Aval:
     dtype = promote(a, b)
     left, right = a.shape, b.shape
+    if not left or not right or left[-1] != right[-min(2, len(right))]:
+        raise ShapeError(
+            f"matmul: the last axis of the first array and the last but one of the second differ "
+            f"in length: the arrays have the shapes {left} and {right}."
+        )
     batch = np.broadcast_shapes(left[:-2], right[:-2])
     rows = left[-2:-1] if len(left) > 1 else ()
     columns = right[-1:] if len(right) > 1 else ()
@@ -105,8 +111,20 @@ UFUNCS[np.matmul] = matmul
 # --- einsum --------------------------------------------------------------------------------------
 
 
-def _sizes(labels: str, shape: tuple[int, ...]) -> dict[str, int]:
-    return dict(zip(labels, shape, strict=True))
+def merged_sizes(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, int]:
+    """Return the length of every label; an axis of length 1 is broadcast."""
+    sizes: dict[str, int] = {}
+    for labels, shape in zip(terms, shapes, strict=True):
+        for label, n in zip(labels, shape, strict=True):
+            if sizes.setdefault(label, n) == 1:
+                sizes[label] = n
+            elif n not in (1, sizes[label]):
+                raise ShapeError(
+                    f"einsum: label {label!r} of {','.join(terms)!r} stands for axes of the lengths "
+                    f"{sizes[label]} and {n}: the operands have the shapes "
+                    f"{', '.join(map(str, shapes))}."
+                )
+    return sizes
 
 
 def _np_pair(x: Any, y: Any, spec: str) -> Any:
@@ -117,7 +135,7 @@ def _np_pair(x: Any, y: Any, spec: str) -> Any:
 def _aval_pair(x: Aval, y: Aval, spec: str) -> Aval:
     terms, out = spec.split("->")
     a, b = terms.split(",")
-    sizes = {**_sizes(a, x.shape), **_sizes(b, y.shape)}
+    sizes = merged_sizes([a, b], [x.shape, y.shape])
     return Aval(tuple(sizes[k] for k in out), promote(x, y))
 
 
@@ -192,10 +210,7 @@ def contract(operands: list[Any], terms: list[str], out: str, path: Any) -> Any:
       out: Labels of the result.
       path: Pairs of positions to contract, as np.einsum_path gives them.
     """
-    sizes: dict[str, int] = {}
-    for x, labels in zip(operands, terms, strict=True):
-        for label, n in zip(labels, shape_of(x), strict=True):
-            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    sizes = merged_sizes(terms, [tuple(shape_of(x)) for x in operands])
     items = []
     for x, labels in zip(operands, terms, strict=True):
         items.append(_drop_ones(*_diagonal_labels(x, labels), sizes))

@@ -15,6 +15,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact, ndim_of, promote, shape_of
 from funcgraph.core.primitive import Elementwise, Linear, Primitive, Zero, aligned
+from funcgraph.errors import ShapeError
 
 __all__ = [
     "broadcast_to",
@@ -147,11 +148,21 @@ def cast(x: Any, dtype: Any) -> Any:
 
 # --- shape ---------------------------------------------------------------------------------------
 
+
+def _aval_reshape(x: Aval, shape: tuple[int, ...]) -> Aval:
+    if prod(x.shape) != prod(shape):
+        raise ShapeError(
+            f"reshape: an array of shape {x.shape} has {prod(x.shape)} elements, which do not fill "
+            f"the shape {shape}."
+        )
+    return Aval(shape, x.dtype)
+
+
 reshaped = Primitive(
     "reshape",
     lambda x, shape: np.reshape(x, shape),
     lambda jax, x, shape: jax.numpy.reshape(x, shape),
-    lambda x, shape: Aval(shape, x.dtype),
+    _aval_reshape,
     Linear(lambda g, x, shape: reshape(g, shape=shape_of(x))),
     prefixed("shape", lambda size: size),
 )
@@ -184,11 +195,17 @@ def _batch_broadcast(primitive: Any, size: int, args: Any, batched: Any, attrs: 
     return primitive(x, shape=(size, *shape))
 
 
+def _aval_broadcast(x: Aval, shape: tuple[int, ...]) -> Aval:
+    if np.broadcast_shapes(x.shape, shape) != tuple(shape):
+        raise ShapeError(f"an array of shape {x.shape} cannot be broadcast to the shape {shape}.")
+    return Aval(shape, x.dtype)
+
+
 broadcast = Primitive(
     "broadcast",
     lambda x, shape: np.broadcast_to(x, shape),
     lambda jax, x, shape: jax.numpy.broadcast_to(x, shape),
-    lambda x, shape: Aval(shape, x.dtype),
+    _aval_broadcast,
     Linear(lambda g, x, shape: fit(g, x)),
     _batch_broadcast,
 )
@@ -247,6 +264,12 @@ def _transpose_concatenate(g: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
 
 def _aval_concatenate(*xs: Aval, axis: int) -> Aval:
     shape = list(xs[0].shape)
+    rest = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
+    if len(rest) > 1 or len({len(x.shape) for x in xs}) > 1:
+        raise ShapeError(
+            "concatenate: all lengths but those of the joined axis must agree, along axis "
+            f"{axis} of arrays of the shapes {', '.join(str(x.shape) for x in xs)}."
+        )
     shape[axis] = sum(x.shape[axis] for x in xs)
     return Aval(tuple(shape), promote(*xs))
 
