@@ -7,6 +7,8 @@ StatefulLayer(init, apply)    init(key, input_shape) -> (output_shape, params, s
 """
 
 from funcgraph.nn import initializers
+from funcgraph.nn.activations import *  # noqa: F403
+from funcgraph.nn.activations import __all__ as _activations
 from funcgraph.nn.combinators import (
     FanOut,
     Model,
@@ -25,6 +27,7 @@ from funcgraph.nn.layer import Layer, Shape, StatefulLayer, fn
 from funcgraph.nn.symbols import Input
 
 __all__ = [
+    *_activations,
     "Dense",
     "Embedding",
     "FanOut",
