@@ -1,7 +1,9 @@
-"""Leaves out modules whose examples need JAX, where it is not installed."""
+"""Leaves out modules whose examples need JAX or SciPy, where it is not installed."""
 
 import importlib.util
 
 collect_ignore = []
 if not importlib.util.find_spec("jax"):
     collect_ignore += ["funcgraph/engines/xla.py", "funcgraph/transforms/interop.py"]
+if not importlib.util.find_spec("scipy"):
+    collect_ignore += ["funcgraph/sparse"]

@@ -23,6 +23,12 @@ from funcgraph.core.graph import Graph
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
+from funcgraph.sparse import (
+    hessian_sparsity,
+    jacobian_sparsity,
+    sparse_hessian,
+    sparse_jacobian,
+)
 from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.interop import from_jax, to_jax
@@ -59,9 +65,11 @@ __all__ = [
     "from_jax",
     "grad",
     "hessian",
+    "hessian_sparsity",
     "hvp",
     "jacfwd",
     "jacobian",
+    "jacobian_sparsity",
     "jacrev",
     "jit",
     "jvp",
@@ -80,6 +88,8 @@ __all__ = [
     "saved_residuals",
     "scan",
     "select",
+    "sparse_hessian",
+    "sparse_jacobian",
     "stop_gradient",
     "switch",
     "to_jax",

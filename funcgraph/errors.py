@@ -28,6 +28,7 @@ __all__ = [
     "NonScalarOutputError",
     "RandomKeyError",
     "ShapeError",
+    "SparsityError",
     "StaticArgumentError",
     "TangentMismatchError",
     "TracerBoolError",
@@ -65,6 +66,10 @@ class TreeError(FuncgraphError, ValueError):
 
 class ShapeError(FuncgraphError, ValueError):
     """An array has not the shape that was expected."""
+
+
+class SparsityError(FuncgraphError, ValueError):
+    """A matrix of derivatives is not zero where the given sparsity says so."""
 
 
 class NonLinearError(FuncgraphError, TypeError):

@@ -33,8 +33,12 @@ def table(output: str) -> list[list[str]]:
     return [list(row) for row in rows]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/internals.md", "docs/transformations.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/internals.md", "docs/transformations.md", "docs/sparse.md"]
+)
 def test_examples_print_what_the_document_says(document):
+    if document == "docs/sparse.md":
+        pytest.importorskip("scipy")
     text = (ROOT / document).read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
     assert examples and len(examples) == text.count("```python")
