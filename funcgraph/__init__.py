@@ -19,7 +19,7 @@ from funcgraph.control.custom import custom_gradient, custom_jvp, custom_vjp
 from funcgraph.control.implicit import closure_convert, custom_linear_solve, custom_root
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
-from funcgraph.core.graph import Graph
+from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
@@ -42,8 +42,10 @@ from funcgraph.transforms.vmap import vmap
 __version__ = "0.1.0"
 
 __all__ = [
+    "Equation",
     "Graph",
     "ShapeDtype",
+    "Var",
     "all_gather",
     "associative_scan",
     "at",

@@ -1,7 +1,9 @@
 """Graphs: programs as data, in static single assignment form.
 
 A `Graph` is a list of equations between typed variables: what staging a Python function produces,
-and what pictures, generated source, costs and both engines start from. May import `core`.
+and what pictures, generated source, costs and both engines start from. What takes more than a few
+lines is in modules beside this one, which import it: `text`, `parse`, `check`, `costs`, `simplify`.
+May import `core`.
 """
 
 from __future__ import annotations
@@ -9,19 +11,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.primitive import Primitive
 from funcgraph.errors import GraphError
 
+if TYPE_CHECKING:
+    from funcgraph.core.costs import Costs
+
 __all__ = ["Atom", "Equation", "Graph", "Var", "names_of"]
 
 
 class Var:
-    """A typed variable, assigned once: an input, a constant, or a result of an equation."""
+    """A typed variable, assigned once: an input, a constant, or a result of an equation.
+
+    It has no name: printing gives names, by the order of assignment.
+
+    Args:
+      aval: Shape and dtype.
+    """
 
     __slots__ = ("aval",)
 
@@ -38,7 +47,15 @@ Atom = Var | bool | int | float | complex
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Equation:
-    """outputs = primitive(*inputs, **attrs), written by the user at `line` (file:line)."""
+    """outputs = primitive(*inputs, **attrs), written by the user at `line` (file:line).
+
+    Args:
+      primitive: The operation.
+      inputs: Variables, or Python numbers that stand for themselves.
+      outputs: New variables, as many as the operation has results.
+      attrs: Static keywords of the operation; sub-graphs are among them.
+      line: Where the user's program asked for the operation; "" if that is not known.
+    """
 
     primitive: Primitive
     inputs: tuple[Atom, ...]
@@ -49,10 +66,18 @@ class Equation:
     @property
     def subgraphs(self) -> list[Graph]:
         """The graphs among the attributes: bodies of loops, branches, compiled functions."""
-        flat = itertools.chain.from_iterable(
-            v if isinstance(v, tuple) else (v,) for v in self.attrs.values()
-        )
-        return [v for v in flat if isinstance(v, Graph)]
+        return list(self.named_subgraphs.values())
+
+    @property
+    def named_subgraphs(self) -> dict[str, Graph]:
+        """The same by name, as printed: an attribute (body), or an entry of one (branches[0])."""
+        found: dict[str, Graph] = {}
+        for name, value in self.attrs.items():
+            if isinstance(value, Graph):
+                found[name] = value
+            elif type(value) is tuple and value and all(isinstance(v, Graph) for v in value):
+                found.update((f"{name}[{k}]", v) for k, v in enumerate(value))
+        return found
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -135,34 +160,155 @@ class Graph:
         return out[::-1]
 
     def check(self) -> None:
-        """Raise GraphError unless every variable is assigned once, before it is read, as typed."""
-        known = {*self.inputs, *self.constants}
-        if len(known) != len(self.inputs) + len(self.constants):
-            raise GraphError("a variable stands twice among the inputs and constants.")
-        for k, e in enumerate(self.equations):
-            where = f"equation {k} ({e.primitive.name}{' at ' + e.line if e.line else ''})"
-            if missing := [v for v in e.inputs if isinstance(v, Var) and v not in known]:
-                raise GraphError(f"{where} reads {len(missing)} variables that are not assigned.")
-            avals = [v.aval if isinstance(v, Var) else aval_of(v) for v in e.inputs]
-            found = e.primitive.aval(*avals, **e.attrs)
-            found = tuple(found) if e.primitive.many else (found,)
-            if [(a.shape, a.dtype) for a in found] != [
-                (v.aval.shape, v.aval.dtype) for v in e.outputs
-            ]:
-                raise GraphError(
-                    f"{where} gives {', '.join(map(str, found))}, but its variables are "
-                    f"{', '.join(str(v.aval) for v in e.outputs)}."
-                )
-            if known & set(e.outputs) or len(set(e.outputs)) != len(e.outputs):
-                raise GraphError(f"{where} assigns a variable a second time.")
-            known.update(e.outputs)
-            for graph in e.subgraphs:
-                graph.check()
-        if [v for v in self.outputs if isinstance(v, Var) and v not in known]:
-            raise GraphError("an output is not assigned.")
+        """Raise GraphError unless the program is well formed.
+
+        Every variable is assigned once, before it is read; every operation gives what its
+        variables are typed as; constants are of their types; sub-graphs take and give what the
+        equations that hold them say.
+
+        Raises:
+          GraphError: Something is wrong; the message names the equation and the user's line.
+
+        Example:
+          >>> Graph((), (), (Var(aval_of(1.0)),)).check()
+          Traceback (most recent call last):
+          ...
+          funcgraph.errors.GraphError: output 0 is a variable (float64[]), which is not...
+        """
+        from funcgraph.core.check import check
+
+        check(self)
+
+    def simplify(self) -> Graph:
+        """Return a graph of the same values, to the last bit, with fewer equations.
+
+        What no output depends on goes, what stands twice is computed once, operations on constants
+        are done at once, and so do those that do nothing (the table in `core/identities.py`).
+
+        Returns:
+          A graph with the same inputs, and as many outputs of the same types.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> f = lambda x: np.sin(x) * 1.0 + np.sin(x).T.T
+          >>> print(fg.make_graph(f)(np.zeros((2, 3))).simplify())
+          graph(a: float64[2,3]) {
+            b: float64[2,3] = sin a
+            c: float64[2,3] = add b b
+            return c
+          }
+        """
+        from funcgraph.core.simplify import simplify
+
+        return simplify(self)
+
+    # --- costs ------------------------------------------------------------------------------------
+
+    def costs(self, trips: int = 1) -> Costs:
+        """Return what the equations cost: a table that prints, with rows that can be read.
+
+        Args:
+          trips: How many steps a `while` loop takes, which no graph can know.
+
+        Returns:
+          Rows (operation, count, flops, bytes, line), the most expensive first, with their sums
+          `flops` and `bytes`, and `notes` on what could not be counted.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> graph = fg.make_graph(lambda a, b: np.tanh(a @ b))(np.ones((3, 4)), np.ones((4, 5)))
+          >>> [(row.operation, row.flops) for row in graph.costs().rows]
+          [('matmul', 120), ('tanh', 15)]
+        """
+        from funcgraph.core.costs import costs
+
+        return costs(self, trips)
+
+    def flops(self, trips: int = 1) -> int:
+        """Return the number of arithmetic operations of one evaluation: see `costs`."""
+        return self.costs(trips).flops
+
+    def bytes(self, trips: int = 1) -> int:
+        """Return how many bytes the equations of one evaluation read and write: see `costs`."""
+        return self.costs(trips).bytes
+
+    def memory(self) -> int:
+        """Return the largest number of bytes that variables occupy at one time.
+
+        Inputs and constants are there from the beginning to the end, a result from its equation to
+        the last one that reads it. Views occupy nothing.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> fg.make_graph(lambda x: np.sum(np.sin(x) + 1))(np.zeros(100)).memory()
+          2400
+        """
+        from funcgraph.core.costs import peak_bytes
+
+        return peak_bytes(self)
+
+    # --- text -------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self, ""))
+        from funcgraph.core.text import text_of
+
+        return text_of(self, abbreviate=True)
+
+    def to_text(self, lines: bool = False) -> str:
+        """Return the whole program as text, which `Graph.parse` reads back.
+
+        As `str(graph)`, but with all elements of all constants. Two graphs are the same program
+        if and only if they have the same text.
+
+        Args:
+          lines: Append to every equation, as a comment, the line of the user's program.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> print(fg.make_graph(lambda x: x[:2] + np.arange(2.0))(np.zeros(3)).to_text())
+          graph(a: float64[3]) {
+            b: float64[2] = constant [0.0, 1.0]
+            c: float64[2] = getitem[template=(:2,)] a
+            d: float64[2] = add c b
+            return d
+          }
+        """
+        from funcgraph.core.text import text_of
+
+        return text_of(self, lines=lines)
+
+    @classmethod
+    def parse(cls, text: str) -> Graph:
+        """Return the graph that a text describes: what `to_text` wrote, or a person.
+
+        `str(graph)` is read too, as long as nothing was too long for it. Functions have no text: a
+        graph with custom rules or JAX functions cannot be read back.
+
+        Args:
+          text: In the form that graphs print in. Names are free; comments begin with #.
+
+        Raises:
+          GraphError: The text is not of that form (the message says at which line and column, and
+            what was expected), or the graph is not well formed.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> graph = fg.make_graph(lambda x: 2.0 * x)(np.zeros(3))
+          >>> Graph.parse(str(graph)).evaluate(np.arange(3.0))
+          array([0., 2., 4.])
+        """
+        from funcgraph.core.parse import parse
+
+        return parse(text)
+
+
+# Words of Python, which generated source cannot use as names, and numbers of the printed form.
+_RESERVED = {"as", "if", "in", "is", "or", "and", "for", "not", "inf", "nan", "infj", "nanj"}
 
 
 def _letters() -> Iterator[str]:
@@ -170,7 +316,7 @@ def _letters() -> Iterator[str]:
     for size in itertools.count(1):
         for letters in itertools.product(alphabet, repeat=size):
             name = "".join(letters)
-            if name not in ("as", "if", "in", "is", "or", "and", "for", "not"):
+            if name not in _RESERVED:
                 yield name
 
 
@@ -178,38 +324,3 @@ def names_of(graph: Graph) -> dict[Var, str]:
     """Return a name for every variable: a, b, c ... in order of assignment."""
     results = itertools.chain.from_iterable(e.outputs for e in graph.equations)
     return dict(zip((*graph.inputs, *graph.constants, *results), _letters(), strict=False))
-
-
-def _lines(graph: Graph, indent: str) -> Iterator[str]:
-    names = names_of(graph)
-
-    def text(atom: Any) -> str:
-        return names[atom] if isinstance(atom, Var) else repr(atom)
-
-    def typed(v: Var) -> str:
-        return f"{names[v]}: {v.aval}"
-
-    yield f"{indent}graph({', '.join(map(typed, graph.inputs))}) {{"
-    for v, value in graph.constants.items():
-        yield f"{indent}  {typed(v)} = constant {_literal(value)}"
-    for e in graph.equations:
-        attrs = {k: v for k, v in e.attrs.items() if not _is_nested(v)}
-        shown = ", ".join(f"{k}={_literal(v)}" for k, v in attrs.items())
-        call = " ".join([e.primitive.name + (f"[{shown}]" if shown else ""), *map(text, e.inputs)])
-        yield f"{indent}  {', '.join(map(typed, e.outputs))} = {call}"
-        for sub in e.subgraphs:
-            yield from _lines(sub, indent + "    ")
-    yield f"{indent}  return {', '.join(map(text, graph.outputs))}"
-    yield f"{indent}}}"
-
-
-def _is_nested(v: Any) -> bool:
-    return isinstance(v, Graph) or (isinstance(v, tuple) and any(map(_is_nested, v)))
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, np.ndarray | np.generic):
-        if value.size > 16:
-            return f"<{aval_of(value)}>"
-        return f"array({value.tolist()!r}, {value.dtype.name!r})"
-    return repr(value)

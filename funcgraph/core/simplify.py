@@ -5,13 +5,22 @@ May import `core`.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 
+from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Atom, Equation, Graph, Var
+from funcgraph.core.identities import IDENTITIES, Program
+from funcgraph.core.primitive import General
+from funcgraph.core.trace import KIND, NUMPY
 
 __all__ = ["prune", "simplify"]
+
+_FEW = 16  # elements of a constant that is compared with others
+_SMALL = 1 << 10  # bytes that a folded constant may take beyond those of its arguments
+_LARGE = 1 << 20  # bytes of arguments beyond which nothing is computed ahead
 
 
 def prune(graph: Graph) -> Graph:
@@ -28,64 +37,132 @@ def prune(graph: Graph) -> Graph:
 
 def _exact(v: Any) -> Any:
     """Return what is equal only for values that are the same: 1, True and 1.0 differ, 0. and -0."""
-    if isinstance(v, tuple):
+    cls = type(v)
+    if cls is tuple:
         return tuple(map(_exact, v))
-    return (type(v), repr(v)) if isinstance(v, float | complex) else (type(v), v)
+    if cls is float or cls is complex:
+        return cls, repr(v)
+    if cls is slice:  # has no hash before Python 3.12
+        return cls, _exact((v.start, v.stop, v.step))
+    if cls is np.ndarray or isinstance(v, np.generic):
+        return v.dtype, v.shape, v.tobytes()
+    return cls, v
 
 
-def _key(e: Equation, inputs: tuple[Atom, ...]) -> Any:
+def _key(e: Equation) -> Any:
     """Return what is equal for equations that compute the same; None if it cannot be told."""
-    key = (e.primitive, _exact(inputs), _exact(tuple(e.attrs.items())))
+    inputs = tuple([v if type(v) is Var else _exact(v) for v in e.inputs])
+    key = (e.primitive, inputs, _exact(tuple(e.attrs.items())) if e.attrs else ())
     try:
         hash(key)
-    except TypeError:  # an attribute such as a boolean mask
+    except TypeError:  # an attribute such as a list
         return None
     return key
 
 
-def _same(a: Var, b: Var) -> bool:
-    return a.aval == b.aval
+class _Simplifier:
+    """Goes through the equations once, in order; what it knows is about the new program."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.constants = dict(graph.constants)
+        self.same: dict[Var, Atom] = {}  # what stands for a variable of the old program
+        self.seen: dict[Any, tuple[Var, ...]] = {}
+        self.program = Program(self.constants, {})
+        self.equations: list[Equation] = []
+
+    def now(self, x: Atom) -> Atom:
+        return self.same.get(x, x) if type(x) is Var else x
+
+    def run(self) -> Graph:
+        self.share_constants()
+        for e in self.graph.equations:
+            self.visit(e)
+        outputs = tuple(map(self.now, self.graph.outputs))
+        return prune(Graph(self.graph.inputs, tuple(self.equations), outputs, self.constants))
+
+    def share_constants(self) -> None:
+        """Keep one of several small constants with the same elements."""
+        found: dict[Any, Var] = {}
+        for v, value in self.graph.constants.items():
+            if isinstance(value, np.ndarray | np.generic) and value.size <= _FEW:
+                first = found.setdefault((v.aval, _exact(value)), v)
+                if first is not v:
+                    self.same[v] = first
+
+    def visit(self, e: Equation) -> None:
+        attrs = {name: _simple_value(v) for name, v in e.attrs.items()} if e.attrs else e.attrs
+        e = Equation(e.primitive, tuple(map(self.now, e.inputs)), e.outputs, attrs, e.line)
+        while (rule := IDENTITIES.get(e.primitive.name)) is not None:
+            found = rule(e, self.program)
+            if not isinstance(found, Equation):
+                if isinstance(found, Var) and found.aval == e.outputs[0].aval:
+                    self.same[e.outputs[0]] = found
+                    return
+                break
+            e = found
+        if self.fold(e):
+            return
+        key = _key(e)
+        if key is not None and key in self.seen:
+            self.same.update(zip(e.outputs, self.seen[key], strict=True))
+            return
+        self.equations.append(e)
+        for v in e.outputs:
+            self.program.made[v] = e
+        if key is not None:
+            self.seen[key] = e.outputs
+
+    def fold(self, e: Equation) -> bool:
+        """Compute an equation of constants, if that makes the program no larger.
+
+        Not random numbers, nor what holds functions or graphs.
+        """
+        if e.primitive.many or isinstance(e.primitive.derivative, General):
+            return False
+        if not e.inputs or e.primitive.name.startswith("random"):
+            return False
+        if not all(type(x) is not Var or x in self.constants for x in e.inputs):
+            return False
+        values = [self.constants[x] if type(x) is Var else x for x in e.inputs]
+        if any(KIND[type(v)] != NUMPY for v in values):
+            return False
+        sizes = [v.nbytes if isinstance(v, np.ndarray | np.generic) else 0 for v in values]
+        (out,) = e.outputs
+        wanted = int(np.prod(out.aval.shape)) * out.aval.dtype.itemsize
+        if sum(sizes) > _LARGE or wanted > sum(sizes) + _SMALL or out.aval.weak is not None:
+            return False
+        try:
+            with np.errstate(all="ignore"):
+                value = e.primitive.numpy(*values, **e.attrs)
+        except Exception:  # it fails when the program runs, as it would have
+            return False
+        if aval_of(value) != out.aval:
+            return False
+        self.constants[out] = value
+        return True
 
 
-def _number(x: Atom, constants: dict[Var, Any]) -> Any:
-    """Return a number that an atom is known to be, None otherwise."""
-    if not isinstance(x, Var):
-        return x
-    value = constants.get(x)
-    return value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else None
+def _simple_value(value: Any) -> Any:
+    """Return an attribute with its graphs simplified."""
+    if isinstance(value, Graph):
+        return simplify(value)
+    if type(value) is tuple and any(isinstance(v, Graph) for v in value):
+        return tuple(map(_simple_value, value))
+    return value
 
 
-def _without_effect(e: Equation, inputs: tuple[Atom, ...], constants: dict[Var, Any]) -> Any:
-    """Return the argument that an operation returns as it is, None if there is none."""
-    name = e.primitive.name
-    if name in ("multiply", "divide", "subtract"):
-        neutral = 0 if name == "subtract" else 1
-        a, b = inputs
-        if _number(b, constants) == neutral:
-            return a
-        return b if name == "multiply" and _number(a, constants) == neutral else None
-    if name == "transpose":
-        axes = e.attrs["axes"]
-        return inputs[0] if axes == tuple(range(len(axes))) else None
-    return inputs[0] if name in ("reshape", "broadcast", "convert", "positive", "copy") else None
-
-
-def _undone(e: Equation, inputs: tuple[Atom, ...], made: dict[Var, Equation]) -> Any:
-    """Return what was transposed or negated before e does it again; None otherwise."""
-    before = made.get(inputs[0]) if inputs and isinstance(inputs[0], Var) else None
-    if before is None or before.primitive is not e.primitive:
-        return None
-    if e.primitive.name == "transpose":
-        first, second = before.attrs["axes"], e.attrs["axes"]
-        return before.inputs[0] if all(first[k] == i for i, k in enumerate(second)) else None
-    return before.inputs[0] if e.primitive.name == "negative" else None
+# One result for one graph: what is derived from graphs is found again by their identity.
+_results: weakref.WeakKeyDictionary[Graph, Graph] = weakref.WeakKeyDictionary()
+_simple: weakref.WeakSet[Graph] = weakref.WeakSet()
 
 
 def simplify(graph: Graph) -> Graph:
-    """Return an equal graph without what is not needed, stands twice or has no effect.
+    """Return a graph of the same values, to the last bit, with fewer equations.
 
-    Dropped are equations that no output depends on, those that stand twice, x - 0, x * 1, x / 1,
-    casts and reshapes to what is there already, and pairs of transposes or signs that cancel.
+    Dropped are equations that no output depends on, those that stand twice, those that do nothing
+    or undo one another (`core.identities`), and those of constants. So are they in sub-graphs. The
+    same graph gives the same result.
 
     Example:
       >>> import numpy as np
@@ -98,28 +175,10 @@ def simplify(graph: Graph) -> Graph:
         return c
       }
     """
-    same: dict[Var, Atom] = {}
-    seen: dict[Any, tuple[Var, ...]] = {}
-    made: dict[Var, Equation] = {}
-    equations: list[Equation] = []
-
-    def now(x: Atom) -> Atom:
-        return same.get(x, x) if isinstance(x, Var) else x
-
-    for e in graph.equations:
-        inputs = tuple(map(now, e.inputs))
-        found = _without_effect(e, inputs, graph.constants) or _undone(e, inputs, made)
-        if isinstance(found, Var) and _same(found, e.outputs[0]):
-            same[e.outputs[0]] = found
-            continue
-        key = _key(e, inputs)
-        if key is not None and key in seen:
-            same.update(zip(e.outputs, seen[key], strict=True))
-            continue
-        new = Equation(e.primitive, inputs, e.outputs, e.attrs, e.line)
-        equations.append(new)
-        made.update((v, new) for v in e.outputs)
-        if key is not None:
-            seen[key] = e.outputs
-    outputs = tuple(map(now, graph.outputs))
-    return prune(Graph(graph.inputs, tuple(equations), outputs, graph.constants))
+    if graph in _simple:
+        return graph
+    if graph not in _results:
+        result = _Simplifier(graph).run()
+        _results[graph] = result
+        _simple.add(result)
+    return _results[graph]

@@ -13,6 +13,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import Linear, Primitive
+from funcgraph.core.text import ARRAY
 from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import ShapeError, TracerConversionError
 from funcgraph.ops.structural import (
@@ -28,16 +29,6 @@ from funcgraph.ops.structural import (
 __all__ = ["ARRAY", "getitem", "index", "index_add", "index_set", "index_sum", "split_index"]
 
 
-class _Array:
-    """Stands in the static template for an integer array that is an argument."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "ARRAY"
-
-
-ARRAY = _Array()
 Template = tuple[Any, ...]
 Axes = tuple[int, ...]
 
@@ -52,7 +43,7 @@ def split_index(idx: Any) -> tuple[Template, tuple[Any, ...]]:
         cls = type(part)
         if cls is int or cls is slice or part is None or part is Ellipsis:
             template.append(part)
-        elif cls is list or cls is tuple or isinstance(part, (np.ndarray, np.generic)):
+        elif cls in (list, tuple, range) or isinstance(part, (np.ndarray, np.generic)):
             part = np.asarray(part)
             if part.dtype == bool:
                 template.append(part)

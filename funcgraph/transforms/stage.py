@@ -15,6 +15,7 @@ import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.calls import CALLS, Call
 from funcgraph.core.graph import Atom, Equation, Graph, Var
 from funcgraph.core.primitive import Primitive
 from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
@@ -164,6 +165,16 @@ def stage_closed(
     rest = {v: x for v, x in graph.constants.items() if v not in closed}
     graph = Graph((*graph.inputs, *closed), graph.equations, graph.outputs, rest)
     return graph, list(closed.values())
+
+
+def _custom_calls(e: Equation) -> list[Call]:
+    """Return the graph of a function with rules of its own, which its equation holds unstaged."""
+    avals = [v.aval if isinstance(v, Var) else aval_of(v) for v in e.inputs]
+    graph = stage_closed(e.attrs["rules"].fun, avals)[0]
+    return [Call("rules", graph, tuple(v.aval for v in graph.inputs), graph.output_avals)]
+
+
+CALLS["custom_call"] = _custom_calls
 
 
 def abstract(fun: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Graph, Any]:

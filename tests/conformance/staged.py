@@ -15,6 +15,7 @@ def values(p: oracle.Problem) -> None:
     """The graph is well formed, and its value is that of the function, dtype included."""
     graph = fg.make_graph(p.f)(*p.xs)
     graph.check()
+    assert fg.Graph.parse(graph.to_text()).to_text() == graph.to_text()
     with np.errstate(all="ignore"):
         _compare(graph, p.f(*p.xs), p.xs)
 
@@ -31,6 +32,10 @@ def derivatives(p: oracle.Problem) -> None:
         graph = fg.make_graph(both)(*p.xs)
         graph.check()
         _compare(graph, fg.tree.leaves(both(*p.xs)), p.xs)
+        simple, leaves = graph.simplify(), fg.tree.leaves(p.xs)
+        simple.check()
+        for g, w in zip(simple.run(*leaves), graph.run(*leaves), strict=True):
+            np.testing.assert_array_equal(g, w)  # not one bit changes
 
 
 def _compare(graph: fg.Graph, wanted: Any, xs: Any) -> None:

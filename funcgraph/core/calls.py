@@ -1,0 +1,82 @@
+"""How equations call the graphs they hold: with what, for what results, how many times.
+
+What checks and costs have to know of control flow, in one table by the names of the primitives.
+May import `core`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.graph import Equation, Graph, Var
+
+__all__ = ["CALLS", "Call", "calls_of"]
+
+Avals = tuple[Aval, ...]
+
+
+class Call(NamedTuple):
+    """A graph that an equation calls."""
+
+    name: str  # as printed: body, branches[0]
+    graph: Graph
+    inputs: Avals  # what it is given
+    outputs: Avals  # what it has to return
+    trips: int | None = 1  # None: not known before it runs
+    choice: bool = False  # one of several, of which one runs
+
+
+def _avals(atoms: Iterable[Var | bool | int | float | complex]) -> Avals:
+    return tuple(aval_of(a) if not isinstance(a, Var) else a.aval for a in atoms)
+
+
+def _row(a: Aval) -> Aval:
+    return Aval(a.shape[1:], a.dtype)
+
+
+def _scan(e: Equation) -> list[Call]:
+    body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
+    given, results = _avals(e.inputs), _avals(e.outputs)
+    xs = tuple(map(_row, given[carries : carries + rows]))
+    inputs = (*given[:carries], *xs, *given[carries + rows :])
+    outputs = (*given[:carries], *map(_row, results[carries:]))
+    return [Call("body", body, inputs, outputs, e.attrs["length"])]
+
+
+def _while(e: Equation) -> list[Call]:
+    cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]
+    given, middle = _avals(e.inputs), len(cond.inputs)
+    carry = given[:carries]
+    going = (Aval((), np.dtype(bool)),)
+    return [
+        Call("cond", cond, given[:middle], going, None),
+        Call("body", body, (*carry, *given[middle:]), carry, None),
+    ]
+
+
+def _switch(e: Equation) -> list[Call]:
+    given, results = _avals(e.inputs[1:]), _avals(e.outputs)
+    named = e.named_subgraphs.items()
+    return [Call(name, graph, given, results, choice=True) for name, graph in named]
+
+
+def _jit(e: Equation) -> list[Call]:
+    return [Call("graph", e.attrs["graph"], _avals(e.inputs), _avals(e.outputs))]
+
+
+CALLS: dict[str, Callable[[Equation], list[Call]]] = {
+    "scan": _scan,
+    "while": _while,
+    "switch": _switch,
+    "jit_call": _jit,
+}
+
+
+def calls_of(e: Equation) -> list[Call]:
+    """Return the graphs that an equation calls, in the order in which it does."""
+    known = CALLS.get(e.primitive.name)
+    return known(e) if known is not None else []
