@@ -23,31 +23,56 @@ from funcgraph.nn.combinators import (
     tie,
 )
 from funcgraph.nn.dense import Dense, Embedding, Flatten, Identity, Reshape
+from funcgraph.nn.dropout import Dropout, dropout
 from funcgraph.nn.layer import Layer, Shape, StatefulLayer, fn
+from funcgraph.nn.norm import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from funcgraph.nn.symbols import Input
 
 __all__ = [
     *_activations,
+    "BatchNorm",
     "Dense",
+    "Dropout",
     "Embedding",
     "FanOut",
     "Flatten",
+    "GroupNorm",
     "Identity",
     "Input",
+    "InstanceNorm",
     "Layer",
+    "LayerNorm",
     "Model",
+    "RMSNorm",
     "Reshape",
     "Shape",
     "StatefulLayer",
     "add",
+    "batch_norm",
     "concat",
+    "dropout",
     "fn",
     "graph",
+    "group_norm",
     "initializers",
+    "instance_norm",
+    "layer_norm",
     "mul",
     "parallel",
     "repeat",
     "residual",
+    "rms_norm",
     "serial",
     "tie",
 ]
