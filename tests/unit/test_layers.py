@@ -167,7 +167,8 @@ def test_initialisers_are_those_of_jax():
     ]
     for mode in ("fan_in", "fan_out", "fan_avg", "fan_geo_avg"):
         arguments = (2.0, mode, "uniform", -1, (0, 2))
-        pairs.append(f(*arguments) for f in (m.variance_scaling for m in (nn.initializers, theirs)))
+        both = (nn.initializers.variance_scaling, theirs.variance_scaling)
+        pairs.append(tuple(f(*arguments) for f in both))
     pairs += [(nn.initializers.zeros, theirs.zeros), (nn.initializers.ones, theirs.ones)]
     for dtype, tol in ((np.float32, 1e-6), (np.float64, 1e-12)):
         for ours, reference_ in pairs:
