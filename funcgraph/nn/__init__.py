@@ -37,6 +37,7 @@ from funcgraph.nn.norm import (
     layer_norm,
     rms_norm,
 )
+from funcgraph.nn.summary import show, summary
 from funcgraph.nn.symbols import Input
 
 __all__ = [
@@ -74,5 +75,7 @@ __all__ = [
     "residual",
     "rms_norm",
     "serial",
+    "show",
+    "summary",
     "tie",
 ]

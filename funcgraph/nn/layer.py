@@ -82,7 +82,7 @@ def _is_shape(x: Any) -> bool:
     return isinstance(x, Shape)
 
 
-def _with_batch(shapes: Any, size: int) -> Any:
+def with_batch(shapes: Any, size: int) -> Any:
     """Return the avals of shapes whose unknown length is `size`."""
     return tree.map(
         lambda s: Aval(tuple(size if n == -1 else n for n in s), s.dtype), shapes, is_leaf=_is_shape
@@ -99,8 +99,8 @@ def output_shape(layer: Any, params: Any, state: Any, inputs: Sequence[Any]) -> 
     else:
         call = lambda params, state, *xs: layer.apply(params, *xs)  # noqa: E731
     unknown = any(-1 in s for s in tree.leaves(inputs, is_leaf=_is_shape))
-    small = eval_shape(call, params, state, *_with_batch(tuple(inputs), 2))
-    large = eval_shape(call, params, state, *_with_batch(tuple(inputs), 3)) if unknown else small
+    small = eval_shape(call, params, state, *with_batch(tuple(inputs), 2))
+    large = eval_shape(call, params, state, *with_batch(tuple(inputs), 3)) if unknown else small
 
     def merge(a: Aval, b: Aval) -> Shape:
         return Shape([m if m == n else -1 for m, n in zip(a.shape, b.shape, strict=True)], a.dtype)

@@ -73,6 +73,18 @@ class Spec(NamedTuple):
                 return node
         raise LayerError(unknown(f"there is no node {name!r}", name, [n.name for n in self.nodes]))
 
+    def arity(self, given: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+        """Return as many values as there are inputs: one sequence stands for its elements."""
+        n = len(self.inputs)
+        if len(given) == 1 != n and isinstance(given[0], tuple | list):
+            given = tuple(given[0])
+        if len(given) != n:
+            raise LayerError(
+                f"this model has {n} input{'' if n == 1 else 's'} ({', '.join(self.inputs)}), but "
+                f"got {len(given)} {what}."
+            )
+        return given
+
     def upto(self, outputs: Any) -> Spec:
         """Return the part of the graph that these outputs need, with all inputs."""
         needed = set(tree.leaves(outputs))
@@ -190,7 +202,7 @@ def _init(
     shapes = tuple(map(as_shape, given))
     if not shapes and spec.hints and None not in spec.hints:
         shapes = spec.hints
-    env = dict(zip(spec.inputs, _arity(spec, shapes, "input shapes"), strict=True))
+    env = dict(zip(spec.inputs, spec.arity(shapes, "input shapes"), strict=True))
     params: dict[str, Any] = {}
     state: dict[str, Any] = {}
     for node in spec.nodes:
@@ -210,19 +222,6 @@ def _init(
             locate(error, node.name, node.layer, reads)
             raise
     return tree.map(env.__getitem__, spec.outputs), params, state
-
-
-def _arity(spec: Spec, given: tuple[Any, ...], what: str) -> tuple[Any, ...]:
-    """Return as many values as there are inputs: one sequence stands for its elements."""
-    n = len(spec.inputs)
-    if len(given) == 1 != n and isinstance(given[0], tuple | list):
-        given = tuple(given[0])
-    if len(given) != n:
-        raise LayerError(
-            f"this model has {n} input{'' if n == 1 else 's'} ({', '.join(spec.inputs)}), but got "
-            f"{len(given)} {what}."
-        )
-    return given
 
 
 def _call(
@@ -261,7 +260,7 @@ def _run(
         raise LayerError(
             f"the parameters of a model are a dict by the names of its nodes, got {params!r:.80}."
         )
-    env = dict(zip(spec.inputs, _arity(spec, given, "arguments"), strict=True))
+    env = dict(zip(spec.inputs, spec.arity(given, "arguments"), strict=True))
     new = dict(state)
     captured: dict[str, Any] = {}
     wanted = _by_node(spec, capture)
