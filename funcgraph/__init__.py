@@ -6,7 +6,7 @@
 array([0.        , 0.90929743])
 """
 
-from funcgraph import errors, nn, numpy, random, tree
+from funcgraph import errors, losses, nn, numpy, optim, random, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -23,6 +23,7 @@ from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.indexing import at
+from funcgraph.optim import minimize
 from funcgraph.sparse import (
     hessian_sparsity,
     jacobian_sparsity,
@@ -35,6 +36,7 @@ from funcgraph.transforms.interop import from_jax, to_jax
 from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
+from funcgraph.transforms.ravel import ravel_pytree
 from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.transposition import linear_transpose
 from funcgraph.transforms.vmap import vmap
@@ -77,15 +79,19 @@ __all__ = [
     "jvp",
     "linear_transpose",
     "linearize",
+    "losses",
     "make_graph",
     "map",
+    "minimize",
     "nn",
     "numpy",
+    "optim",
     "pmax",
     "pmean",
     "pmin",
     "psum",
     "random",
+    "ravel_pytree",
     "remat",
     "saved_residuals",
     "scan",

@@ -16,6 +16,7 @@ __all__ = [
     "CarryTypeError",
     "ConcretizationError",
     "CustomRuleError",
+    "DtypeError",
     "FuncgraphError",
     "GradientDtypeError",
     "GraphError",
@@ -26,6 +27,7 @@ __all__ = [
     "NonDifferentiableError",
     "NonLinearError",
     "NonScalarOutputError",
+    "OptimizerError",
     "RandomKeyError",
     "ShapeError",
     "SparsityError",
@@ -66,6 +68,10 @@ class TreeError(FuncgraphError, ValueError):
 
 class ShapeError(FuncgraphError, ValueError):
     """An array has not the shape that was expected."""
+
+
+class DtypeError(FuncgraphError, TypeError):
+    """An array has not the dtype that was expected."""
 
 
 class SparsityError(FuncgraphError, ValueError):
@@ -126,6 +132,10 @@ class MissingPackageError(FuncgraphError, ImportError):
 
 class StaticArgumentError(FuncgraphError, TypeError):
     """An argument of a compiled function must be static, or a static one cannot be compared."""
+
+
+class OptimizerError(FuncgraphError, ValueError):
+    """Gradient transformations were put together, or called, in a way that cannot work."""
 
 
 class BatchAxisError(FuncgraphError, ValueError):

@@ -40,6 +40,7 @@ __all__ = [
     "Unary",
     "Zero",
     "aligned",
+    "is_wide",
     "register_ufunc",
     "ufunc_aval",
 ]
@@ -227,7 +228,7 @@ class Primitive:
 
         Arrays of 64 bits stay so, whatever JAX's x64 flag says.
         """
-        if any(map(_is_wide, args)):
+        if any(map(is_wide, args)):
             with jax_name("jax.enable_x64")(True):
                 return self._on_jax(args, attrs)
         return self._on_jax(args, attrs)
@@ -263,7 +264,7 @@ class Primitive:
         return self.jax(*args, **attrs) if jax else self.numpy(*args, **attrs)
 
 
-def _is_wide(x: Any) -> bool:
+def is_wide(x: Any) -> bool:
     """Return whether x is a JAX array (no tracer) of 64-bit numbers."""
     if KIND[type(x)] != JAX or isinstance(x, jax_name("jax.core.Tracer")):
         return False

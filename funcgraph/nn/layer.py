@@ -145,7 +145,7 @@ class _Named(_Pair):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.kind}>"
 
-    def __call__(self, *inputs: Any, name: str | None = None) -> Any:
+    def __call__(self: Any, *inputs: Any, name: str | None = None) -> Any:
         """Return the symbol of this layer applied to symbols: see `nn.Input`."""
         from funcgraph.nn.symbols import Symbol  # symbols are made of layers
 

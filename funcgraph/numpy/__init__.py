@@ -8,6 +8,9 @@
 Plain `numpy` functions applied to tracers run the same code. May import `core`, `ops`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 import numpy as _numpy
 
 from funcgraph.numpy import fft, linalg  # noqa: F401
@@ -30,5 +33,10 @@ from funcgraph.numpy.sets import *  # noqa: F403
 from funcgraph.numpy.sorting import *  # noqa: F403
 
 globals().update({k: v for k, v in ufunc_namespace().items() if k not in globals()})
+
+if _TYPE_CHECKING:  # the ufuncs, which the line above adds
+
+    def __getattr__(name: str) -> _Any: ...
+
 
 __all__ = sorted(name for name in globals() if name[0] != "_" and hasattr(_numpy, name))

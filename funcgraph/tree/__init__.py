@@ -5,7 +5,7 @@ Containers are dict (by sorted key), OrderedDict, defaultdict, list, tuple, Name
 is a leaf. Key paths print as `['a'][0].b`.
 """
 
-from funcgraph.tree.mapping import all, map, map_with_path, ravel, reduce, transpose
+from funcgraph.tree.mapping import all, map, map_with_path, reduce, transpose
 from funcgraph.tree.registry import (
     AttrKey,
     DictKey,
@@ -39,7 +39,6 @@ __all__ = [
     "leaves_with_path",
     "map",
     "map_with_path",
-    "ravel",
     "reduce",
     "register_dataclass",
     "register_pytree_node",

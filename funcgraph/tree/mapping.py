@@ -1,6 +1,6 @@
-"""Functions over the leaves of pytrees: map, reduce, transpose, ravel.
+"""Functions over the leaves of pytrees: map, reduce, transpose.
 
-May import `funcgraph.errors`, NumPy, `tree.registry`, `tree.structure`.
+May import `funcgraph.errors`, `tree.registry`, `tree.structure`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from funcgraph.errors import TreeError
 from funcgraph.tree.registry import REGISTRY, KeyPath, keystr
@@ -26,7 +24,7 @@ from funcgraph.tree.structure import (
     unflatten,
 )
 
-__all__ = ["all", "map", "map_with_path", "ravel", "reduce", "transpose"]
+__all__ = ["all", "map", "map_with_path", "reduce", "transpose"]
 
 
 def _match(spec: Spec, x: Any, path: KeyPath, out: list[Any]) -> None:
@@ -173,47 +171,3 @@ def transpose(outer: TreeDef, inner: TreeDef | None, tree: Any) -> Any:
         _match(inner.spec, part, (), row)
         rows.append(row)
     return unflatten(inner, [unflatten(outer, column) for column in zip(*rows, strict=True)])
-
-
-def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Join the leaves of a pytree into one vector.
-
-    Args:
-      tree: A pytree of arrays and numbers, traced or not.
-
-    Returns:
-      (vector, unravel): the vector has the promoted dtype of the leaves; unravel(vector) returns
-      the pytree with the shapes and dtypes of the leaves.
-
-    Raises:
-      TreeError: unravel was given a vector of another length.
-
-    Example:
-      >>> import numpy as np
-      >>> vector, unravel = ravel({"a": np.ones((2, 2)), "b": 3.0})
-      >>> vector
-      array([1., 1., 1., 1., 3.])
-      >>> unravel(2 * vector)["b"]
-      np.float64(6.0)
-    """
-    parts, treedef = flatten(tree)
-    shapes = [np.shape(x) for x in parts]
-    dtypes = [x.dtype if hasattr(x, "dtype") else np.result_type(x) for x in parts]
-    ends = np.cumsum([0] + [int(np.prod(s)) for s in shapes]).tolist()
-    dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
-
-    def unravel(vector: Any) -> Any:
-        if np.shape(vector) != (ends[-1],):
-            raise TreeError(
-                f"unravel needs a vector of shape ({ends[-1]},), got shape {np.shape(vector)}."
-            )
-        pieces = [
-            np.reshape(vector[a:b], s).astype(d)[()]
-            for a, b, s, d in zip(ends[:-1], ends[1:], shapes, dtypes, strict=True)
-        ]
-        return unflatten(treedef, pieces)
-
-    if not parts:
-        return np.zeros(0, dtype), unravel
-    flat = [np.reshape(x, (-1,)).astype(dtype) for x in parts]
-    return np.concatenate(flat), unravel

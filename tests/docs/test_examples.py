@@ -34,7 +34,7 @@ def table(output: str) -> list[list[str]]:
 
 
 # Pages that need more than NumPy to run.
-NEEDS = {"docs/sparse.md": ["scipy"]}
+NEEDS = {"docs/optim.md": ["optax", "scipy"], "docs/sparse.md": ["scipy"]}
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]

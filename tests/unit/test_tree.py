@@ -4,7 +4,6 @@ import dataclasses
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,20 +150,6 @@ def test_structure_is_printed():
     text = repr(tree.structure({"a": 0, "b": [0, (0,), None], "c": Pair(0, 0)}))
     assert text == "TreeDef({'a': *, 'b': [*, (*,), None], 'c': Pair(*, *)})"
     assert [c.num_leaves for c in tree.structure([(1, 2), 3]).children] == [2, 1]
-
-
-def test_ravel():
-    value = {"a": np.ones((2, 2), np.float32), "b": 3.0, "c": [np.zeros(0), np.float64(4)]}
-    vector, unravel = tree.ravel(value)
-    assert vector.dtype == np.float64 and vector.tolist() == [1, 1, 1, 1, 3, 4]
-    back = unravel(vector)
-    assert back["a"].dtype == np.float32 and back["a"].shape == (2, 2) and back["b"] == 3.0
-    with pytest.raises(TreeError, match=r"shape \(6,\)"):
-        unravel(np.zeros(5))
-    g = fg.grad(lambda v: np.sum(unravel(v)["a"] ** 2) + unravel(v)["b"])(vector)
-    np.testing.assert_array_equal(g, [2, 2, 2, 2, 1, 0])
-    g = fg.grad(lambda t: np.sum(tree.ravel(t)[0] ** 2))(value)
-    assert g["b"] == 6.0 and g["a"].dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""What losses share: checks of arguments, stable exponentials. May import `numpy`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import funcgraph.numpy as fnp
+from funcgraph.core.aval import dtype_of, shape_of
+from funcgraph.errors import DtypeError, ShapeError
+from funcgraph.transforms.linear import stop_gradient
+
+
+def check_shapes(name: str, predictions: Any, targets: Any) -> None:
+    """Raise ShapeError unless the shapes are equal, or the targets are one number.
+
+    Broadcasting (n, 1) with (n,) would compare every prediction with every target.
+    """
+    given, wanted = shape_of(targets), shape_of(predictions)
+    if given not in ((), wanted):
+        raise ShapeError(
+            f"{name} compares elements one by one, but the predictions have shape {wanted} and the "
+            f"targets {given}. Reshape one of them, or use np.broadcast_to."
+        )
+
+
+def check_float(name: str, what: str, x: Any) -> None:
+    """Raise DtypeError unless x is real floating point."""
+    if dtype_of(x).kind != "f":
+        raise DtypeError(
+            f"{name} needs floating-point {what}, got dtype {dtype_of(x)}. The order of the "
+            "arguments is (logits, labels)."
+        )
+
+
+def check_integer(name: str, what: str, x: Any) -> None:
+    """Raise DtypeError unless x holds integers."""
+    if dtype_of(x).kind not in "iu":
+        raise DtypeError(f"{name} needs integer {what}, got dtype {dtype_of(x)}.")
+
+
+def shifted(logits: Any, axes: tuple[int, ...], where: Any = None) -> tuple[Any, Any]:
+    """Return logits minus the largest that counts, a constant; and that, -inf where none counts.
+
+    The sum of exponentials of the second does not overflow.
+    """
+    if where is None:
+        z = logits - stop_gradient(fnp.max(logits, axis=axes, keepdims=True))
+        return z, z
+    none = dtype_of(logits).type(-fnp.inf)
+    largest = stop_gradient(fnp.max(fnp.where(where, logits, none), axis=axes, keepdims=True))
+    z = logits - fnp.where(fnp.isfinite(largest), largest, dtype_of(largest).type(0))
+    return z, fnp.where(where, z, none)
