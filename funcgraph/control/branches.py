@@ -13,157 +13,59 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.control.types import check_same
-from funcgraph.control.while_ import is_unknown
-from funcgraph.core.aval import Aval, aval_of, is_inexact, ndim_of, shape_of
+from funcgraph.control.choice import Branches, switch_primitive
+from funcgraph.control.eager import is_unknown
+from funcgraph.control.types import check_same, strengthen, strong
+from funcgraph.core.aval import aval_of, promote, shape_of
 from funcgraph.core.graph import Graph, Var
-from funcgraph.core.primitive import General, Primitive
-from funcgraph.core.simplify import prune
-from funcgraph.ops.elementwise import equal, maximum, minimum, not_equal
-from funcgraph.ops.indexing import index as read
-from funcgraph.ops.structural import cast, concatenate, expand_dims, where
+from funcgraph.ops.elementwise import maximum, minimum, not_equal
+from funcgraph.ops.structural import cast, where
 from funcgraph.transforms.arguments import run
-from funcgraph.transforms.partial import batch_graph, cached, compiled, split, tangent_graph
 from funcgraph.transforms.stage import stage, stage_closed
-from funcgraph.transforms.vmap import vmap
 
 __all__ = ["cond", "select", "switch"]
-
-Branches = tuple[Graph, ...]
-
-
-# --- the primitive: arguments (number, *operands), every branch takes all operands ----------------
-
-
-def _run_numpy(number: Any, *operands: Any, branches: Branches, **_: Any) -> tuple[Any, ...]:
-    return compiled(branches[int(number)])(*operands)
-
-
-def _run_jax(jax: Any, number: Any, *operands: Any, branches: Branches, **_: Any) -> Any:
-    def callee(graph: Graph) -> Callable[..., Any]:
-        avals = graph.output_avals
-        return lambda *xs: tuple(
-            jax.numpy.asarray(y, a.dtype) for y, a in zip(graph.run(*xs), avals, strict=True)
-        )
-
-    return tuple(jax.lax.switch(number, [callee(b) for b in branches], *operands))
-
-
-def _avals(*_: Aval, branches: Branches, **__: Any) -> tuple[Aval, ...]:
-    return tuple(Aval(a.shape, a.dtype) for a in branches[0].output_avals)
-
-
-def _flags(branches: Branches, given: Sequence[bool]) -> tuple[bool, ...]:
-    inputs = branches[0].inputs
-    return tuple(a and is_inexact(v.aval.dtype) for a, v in zip(given, inputs, strict=True))
-
-
-def _jvp(
-    tangents: Any, y: Any, number: Any, *operands: Any, branches: Branches, safe: bool, **_: Any
-) -> Any:
-    flags = _flags(branches, [t is not None for t in tangents[1:]])
-    dots = [t for t, flag in zip(tangents[1:], flags, strict=True) if flag]
-    moving = tuple(tangent_graph(b, flags, safe) for b in branches)
-    out = _switch(number, *operands, *dots, branches=moving)
-    inexact = [is_inexact(a.dtype) for a in branches[0].output_avals]
-    return tuple(t if flag else None for t, flag in zip(out, inexact, strict=True))
-
-
-def _augment(args: Any, attrs: dict[str, Any], varying: Any) -> Any:
-    flags = _flags(attrs["branches"], varying[1:])
-    return _switch(*args, **attrs), [], {**attrs, "flags": flags}
-
-
-def _vjp(
-    g: Any, y: Any, number: Any, *operands: Any, branches: Branches, flags: Any, safe: bool
-) -> Any:
-    back = tuple(_pullback(b, flags, safe) for b in branches)
-    cts = iter(_switch(number, *g, *operands, branches=back))
-    return (None, *(next(cts) if flag else None for flag in flags))
-
-
-def _pullback(graph: Graph, flags: tuple[bool, ...], safe: bool) -> Graph:
-    """Return the graph (cotangents, inputs) -> cotangents of the inputs; it runs forward again."""
-    passes = split(graph, flags, safe)
-    n, outputs = len(graph.inputs), len(graph.outputs)
-
-    def pull(*values: Any) -> list[Any]:
-        cts, inputs = values[:outputs], values[outputs:]
-        places = (*inputs, *passes.forward.run(*inputs)[outputs:])
-        return passes.backward.run(*cts, *(places[k] for k in passes.sources))
-
-    avals = [Aval(a.shape, a.dtype) for a in graph.output_avals]
-    avals += [v.aval for v in graph.inputs[:n]]
-    return cached(graph, ("pullback", flags, safe), lambda: prune(stage(pull, avals)))
-
-
-def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
-    number, *operands = args
-    flags, branches = tuple(batched[1:]), attrs["branches"]
-    if not batched[0]:
-        lanes = tuple(batch_graph(b, size, flags) for b in branches)
-        return _switch(number, *operands, branches=lanes)
-    if type(number) is np.ndarray:
-        return _by_lane(number, operands, flags, branches)
-    outs = [batch_graph(b, size, flags).run(*operands) for b in branches]
-    chosen = list(outs[-1])
-    for k, out in enumerate(outs[:-1]):
-        for i, y in enumerate(out):
-            axes = tuple(range(1, ndim_of(y)))
-            mask = equal(number, k)
-            chosen[i] = where(expand_dims(mask, axes) if axes else mask, y, chosen[i])
-    return tuple(chosen)
-
-
-def _by_lane(number: Any, operands: Any, flags: Any, branches: Branches) -> tuple[Any, ...]:
-    """Run each branch for the lanes that chose it only."""
-    parts, order = [], []
-    in_axes = tuple(0 if b else None for b in flags)
-    for k, graph in enumerate(branches):
-        lanes = np.flatnonzero(number == k)
-        if lanes.size:
-            picked = [read(x, lanes) if b else x for x, b in zip(operands, flags, strict=True)]
-            mapped = vmap(lambda *xs, graph=graph: graph.run(*xs), in_axes, axis_size=lanes.size)
-            parts.append(mapped(*picked))
-            order.append(lanes)
-    if not parts:  # no lanes at all
-        return tuple(np.zeros((0, *a.shape), a.dtype) for a in branches[0].output_avals)
-    back = np.argsort(np.concatenate(order))
-    columns = zip(*parts, strict=True)
-    return tuple(read(concatenate(*column, axis=0), back) for column in columns)
-
-
-_switch: Primitive = Primitive(
-    "switch", _run_numpy, _run_jax, _avals, General(_jvp, _vjp), _batch, many=True, augment=_augment
-)
-
-
-# --- the functions -------------------------------------------------------------------------------
 
 
 def _staged(what: str, number: Any, functions: Sequence[Callable[..., Any]], operands: Any) -> Any:
     leaves, structure = tree.flatten(operands)
-    avals = [Aval(a.shape, a.dtype) for a in (aval_of(x) for x in leaves)]
+    avals = [strong(aval_of(x)) for x in leaves]
     found: list[Any] = []
 
     def flat(f: Callable[..., Any]) -> Callable[..., list[Any]]:
         def call(*values: Any) -> list[Any]:
             found.append(run(f, tree.unflatten(structure, values), {}))
-            return [_strong(y) for y in tree.leaves(found[-1])]
+            return tree.leaves(found[-1])
 
         return call
 
-    staged = [stage_closed(flat(f), avals) for f in functions]
+    staged = _with_types([stage_closed(flat(f), avals) for f in functions])
     first = staged[0][0].output_avals
     for k, (graph, _) in enumerate(staged):
         where_ = f"{what}: the result of branch {k}"
         check_same(where_, found[0], found[k], list(first), list(graph.output_avals))
-    out = _switch(number, *leaves, *_all_closed(staged), branches=_widened(staged, len(leaves)))
+    out = switch_primitive(
+        number, *leaves, *_all_closed(staged), branches=_widened(staged, len(leaves))
+    )
     return tree.unflatten(tree.structure(found[0]), out)
 
 
-def _strong(x: Any) -> Any:
-    return np.asarray(x)[()] if type(x) in (bool, int, float, complex) else x
+def _with_types(staged: Any) -> list[Any]:
+    """Return the branches with Python numbers among the results of the types of the others."""
+    columns = list(zip(*(graph.output_avals for graph, _ in staged), strict=False))
+    dtypes = [None if any(a.shape for a in column) else promote(*column) for column in columns]
+
+    def typed(graph: Graph) -> Graph:
+        return stage(
+            lambda *xs: [strengthen(y, d) for y, d in zip(graph.run(*xs), dtypes, strict=False)],
+            [v.aval for v in graph.inputs],
+        )
+
+    counts = {len(graph.outputs) for graph, _ in staged}
+    number = lambda o: not isinstance(o, Var) or o.aval.weak is not None  # noqa: E731
+    return [
+        (typed(graph) if len(counts) == 1 and any(map(number, graph.outputs)) else graph, closed)
+        for graph, closed in staged
+    ]
 
 
 def _all_closed(staged: Any) -> list[Any]:

@@ -15,11 +15,12 @@ from funcgraph import tree
 from funcgraph.control.rules import Rules, call_with_rules
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact
 from funcgraph.core.graph import Graph
-from funcgraph.core.primitive import Primitive
+from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.core.trace import KIND, NUMPY, TRACER, ValueTracer
 from funcgraph.errors import ConcretizationError, user_line
 from funcgraph.transforms.arguments import all_finite, name_of, positions, run
+from funcgraph.transforms.batching import Replicated
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.linear import jvp
 from funcgraph.transforms.partial import cached, split
@@ -138,6 +139,30 @@ def checkpoint(
 remat = checkpoint
 
 
+def _batch_barrier(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    out = primitive(*args)
+    return out if batched[0] else Replicated(out)
+
+
+# x, and nothing else: but not before the other arguments are there. Where a graph is cut into a
+# forward and a backward pass, what is computed from it belongs to the backward pass; and it is not
+# taken for what the forward pass has computed from x itself.
+barrier = Primitive(
+    "barrier",
+    lambda x, *_: x,
+    lambda jax, *args: jax.lax.optimization_barrier(args)[0],
+    lambda x, *_: x,
+    Linear(lambda g, x, *_: g),
+    _batch_barrier,
+)
+
+
+def _later(held: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+    """Return what was kept, for use in the backward pass."""
+    given = [ct for ct in cts if ct is not None]
+    return [barrier(x, *given) for x in held]
+
+
 def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
     """Return rules that keep the arguments, and differentiate the function when it is asked for."""
 
@@ -150,12 +175,15 @@ def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
         return together(*xs), []
 
     def bwd(held: Any, cts: Any) -> list[Any]:
+        held = _later(held, cts)
         found = vjp(together, *held)[1](tuple(cts))
         pairs = zip(found, held, strict=True)
         return [ct if is_inexact(dtype_of(x)) else None for ct, x in pairs]
 
     def tangents(xs: Any, ts: Any) -> Any:
-        return jvp(together, tuple(xs), tuple(ts))
+        outs, changes = jvp(together, tuple(xs), tuple(ts))
+        pairs = zip(changes, outs, strict=True)
+        return outs, tuple(t if is_inexact(dtype_of(y)) else None for t, y in pairs)
 
     rules = Rules(together, fwd, bwd, tangents, name)
     return rules
@@ -209,6 +237,7 @@ def _saving(rules: Rules, graph: Graph, policy: Policy) -> Rules:
         return backward.run(*cts, *again.run(*held))
 
     def bwd(held: Any, cts: Any) -> list[Any]:
+        held = _later(held, cts)
         found = pull(held, cts, staged_safe())
         if not all_finite(found):
             found = pull(held, cts, True)

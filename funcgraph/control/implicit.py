@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
+from funcgraph.control.eager import is_unknown
 from funcgraph.control.rules import Rules, call_with_rules
-from funcgraph.control.while_ import is_unknown
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact, shape_of
 from funcgraph.core.trace import KIND, TRACER
 from funcgraph.errors import CustomRuleError, TreeError

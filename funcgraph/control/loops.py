@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
+from funcgraph.control.checkpoint import checkpoint
+from funcgraph.control.eager import is_unknown
+from funcgraph.control.lanes import crosses_lanes
 from funcgraph.control.scan import scan_primitive
-from funcgraph.control.types import check_same, common_length
-from funcgraph.control.while_ import is_unknown, while_primitive
+from funcgraph.control.types import carried, common_length, settled, strengthen, strong
+from funcgraph.control.while_ import while_primitive
 from funcgraph.core.aval import Aval, aval_of, shape_of
+from funcgraph.errors import ConcretizationError
 from funcgraph.ops.elementwise import logical_and
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import cast, concatenate, reshape, stack, where
 from funcgraph.transforms.arguments import run
-from funcgraph.transforms.stage import eval_shape, is_staging, stage_closed
+from funcgraph.transforms.stage import abstract, eval_shape, is_staging, stage_closed
 from funcgraph.transforms.vmap import vmap
 
 __all__ = ["fori_loop", "map", "scan", "while_loop"]
@@ -34,6 +38,7 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
+    checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """Loop over the leading axis of arrays with a carry.
 
@@ -47,13 +52,15 @@ def scan(
       length: n; needed if xs is None.
       reverse: Whether to go from the last row to the first; y_i stays beside x_i.
       unroll: How many steps XLA writes out in one; without effect on NumPy.
+      checkpoint_every: If k, reverse mode keeps the carry of every k-th step only, and runs these k
+        steps again: for n steps about n / k carries and what k steps keep, least for k = sqrt(n).
 
     Returns:
       (last carry, outputs with a leading axis of length n).
 
     Raises:
       CarryTypeError: The carry changes its structure, shape or dtype.
-      ValueError: The lengths differ, or none is given.
+      ValueError: The lengths differ, or none is given; checkpoint_every is not positive.
 
     Example:
       >>> import numpy as np
@@ -64,21 +71,27 @@ def scan(
       jax.lax.scan.
     """
     n = common_length("scan", xs, length)
+    if checkpoint_every is not None:
+        return _blocks(f, init, xs, n, reverse, unroll, _positive(checkpoint_every))
     if is_staging():
         return _staged_scan(f, init, xs, n, reverse, unroll)
-    carry = tree.map(_strong, init)
     if n == 0:
-        _, y = eval_shape(f, carry, tree.map(lambda x: _row_aval(x), xs))
+        carry, _ = settled(init, lambda c: eval_shape(f, c, tree.map(_row_aval, xs)))
+        _, y = eval_shape(f, carry, tree.map(_row_aval, xs))
         return carry, tree.map(lambda a: np.zeros((0, *a.shape), a.dtype), y)
     ys: list[Any] = [None] * n
-    for i in reversed(range(n)) if reverse else range(n):
-        row = tree.map(lambda x, i=i: index(x, i), xs)
-        new, ys[i] = _pair(run(f, (carry, row), {}))
-        _check("scan: the carry", carry, new)
-        carry = tree.map(_strong, new)
+
+    def step(carry: Any, i: int) -> tuple[Any, Any]:
+        return _pair(run(f, (carry, tree.map(lambda x: index(x, i), xs)), {}))
+
+    numbers = range(n - 1, -1, -1) if reverse else range(n)
+    carry, out = settled(init, lambda c: step(c, numbers[0]))
+    for i in numbers:
+        new, ys[i] = step(carry, i) if out is None else out
+        carry, out = carried("scan: the carry", carry, new), None
     structure = tree.structure(ys[0])
     columns = zip(*(tree.leaves(y) for y in ys), strict=True)
-    stacked = [stack(*[_strong(y) for y in column], axis=0) for column in columns]
+    stacked = [stack(*[strengthen(y) for y in column], axis=0) for column in columns]
     return carry, tree.unflatten(structure, stacked)
 
 
@@ -88,25 +101,15 @@ def _pair(out: Any) -> tuple[Any, Any]:
     return out
 
 
-def _strong(x: Any) -> Any:
-    """Return a Python number as an array: the dtype of a carry does not depend on what it meets."""
-    return np.asarray(x)[()] if type(x) in (bool, int, float, complex) else x
-
-
 def _row_aval(x: Any) -> Aval:
     aval = aval_of(x)
     return Aval(aval.shape[1:], aval.dtype)
 
 
-def _check(what: str, old: Any, new: Any) -> None:
-    avals = [[aval_of(x) for x in tree.leaves(t)] for t in (old, new)]
-    check_same(what, old, new, *avals)
-
-
 def _staged_scan(
     f: Any, init: Any, xs: Any, length: int, reverse: bool, unroll: int
 ) -> tuple[Any, Any]:
-    init = tree.map(_strong, init)
+    init, _ = settled(init, lambda c: _pair(eval_shape(f, c, tree.map(_row_aval, xs))))
     carry, structure = tree.flatten(init)
     rows, row_structure = tree.flatten(xs)
     found: Any = None
@@ -115,12 +118,12 @@ def _staged_scan(
         nonlocal found
         old = tree.unflatten(structure, values[: len(carry)])
         new, y = _pair(run(f, (old, tree.unflatten(row_structure, values[len(carry) :])), {}))
-        _check("scan: the carry", old, new)
+        new = carried("scan: the carry", old, new)
         found = tree.structure(y)
         return [*tree.leaves(new), *tree.leaves(y)]
 
     avals = [*(aval_of(x) for x in carry), *(_row_aval(x) for x in rows)]
-    graph, closed = stage_closed(body, [Aval(a.shape, a.dtype) for a in avals])
+    graph, closed = stage_closed(body, [strong(a) for a in avals])
     out = scan_primitive(
         *carry,
         *rows,
@@ -134,6 +137,67 @@ def _staged_scan(
     )
     end, ys = out[: len(carry)], out[len(carry) :]
     return tree.unflatten(structure, end), tree.unflatten(found, ys)
+
+
+def _positive(k: Any) -> int:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"scan: checkpoint_every must be a positive int, got {k!r}.")
+    return int(k)
+
+
+def _blocks(
+    f: Any, init: Any, xs: Any, n: int, reverse: bool, unroll: int, k: int
+) -> tuple[Any, Any]:
+    """Loop over blocks of k steps, whose steps the backward pass runs again, and over the rest."""
+    whole = n // k
+
+    def block(size: int) -> Any:
+        inner = lambda c, rows: scan(f, c, rows, size, reverse, unroll)  # noqa: E731
+        return checkpoint(inner)
+
+    def blocks(carry: Any) -> tuple[Any, Any]:
+        carry, ys = _checkpointed(block(k), carry, _cut_rows(xs, whole, k), whole, reverse)
+        return carry, _join_rows(ys)
+
+    def rest(carry: Any) -> tuple[Any, Any]:
+        return block(n - whole * k)(carry, tree.map(lambda x: index(x, slice(whole * k, n)), xs))
+
+    if whole * k == n and n:
+        return blocks(init)
+    if not whole:
+        return rest(init)
+    if reverse:
+        carry, last = rest(init)
+        carry, ys = blocks(carry)
+    else:
+        carry, ys = blocks(init)
+        carry, last = rest(carry)
+    return carry, tree.map(lambda a, b: concatenate(a, b, axis=0), ys, last)
+
+
+def _cut_rows(xs: Any, blocks: int, size: int) -> Any:
+    """Return the first rows in blocks of the same size."""
+    return tree.map(
+        lambda x: reshape(
+            index(x, slice(0, blocks * size)), shape=(blocks, size, *shape_of(x)[1:])
+        ),
+        xs,
+    )
+
+
+def _join_rows(ys: Any) -> Any:
+    """Return the rows of blocks, one after the other."""
+    return tree.map(
+        lambda y: reshape(y, shape=(shape_of(y)[0] * shape_of(y)[1], *shape_of(y)[2:])), ys
+    )
+
+
+def _checkpointed(f: Any, init: Any, xs: Any, n: int, reverse: bool) -> tuple[Any, Any]:
+    """Scan over blocks: staged, because one program serves them all, unless it needs values."""
+    try:
+        return _staged_scan(f, init, xs, n, reverse, 1)
+    except ConcretizationError:
+        return scan(f, init, xs, n, reverse)
 
 
 def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
@@ -161,13 +225,8 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     if batch_size is None:
         return scan(lambda _, x: (None, f(x)), None, xs)[1]
     whole = n // batch_size
-
-    def cut(x: Any) -> Any:
-        rows = index(x, slice(0, whole * batch_size))
-        return reshape(rows, shape=(whole, batch_size, *shape_of(x)[1:]))
-
-    parts = scan(lambda _, x: (None, vmap(f)(x)), None, tree.map(cut, xs))[1]
-    joined = tree.map(lambda y: reshape(y, shape=(-1, *shape_of(y)[2:])), parts)
+    blocks = _cut_rows(xs, whole, batch_size)
+    joined = _join_rows(scan(lambda _, x: (None, vmap(f)(x)), None, blocks)[1])
     if whole * batch_size == n:
         return joined
     rest = vmap(f)(tree.map(lambda x: index(x, slice(whole * batch_size, n)), xs))
@@ -207,11 +266,13 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     if is_staging():
         numbers = np.arange(first, first + n)
         return scan(lambda c, i: (body_fun(i, c), None), init_val, numbers)[0]
-    carry = tree.map(_strong, init_val)
+    if n == 0:
+        return tree.map(strengthen, init_val)
+    turn = lambda i, c: (run(body_fun, (np.int64(i), c), {}),)  # noqa: E731
+    carry, out = settled(init_val, lambda c: turn(first, c))
     for i in range(first, first + n):
-        new = run(body_fun, (np.int64(i), carry), {})
-        _check("fori_loop: the carry", carry, new)
-        carry = tree.map(_strong, new)
+        (new,) = turn(i, carry) if out is None else out
+        carry, out = carried("fori_loop: the carry", carry, new), None
     return carry
 
 
@@ -249,21 +310,27 @@ def while_loop(
     Source:
       jax.lax.while_loop.
     """
-    carry = tree.map(_strong, init_val)
-    if max_steps is not None and (is_staging() or is_unknown(run(cond_fun, (carry,), {}))):
-        return _bounded(cond_fun, body_fun, carry, max_steps)
-    steps = 0
+    if max_steps is not None and (is_staging() or is_unknown(run(cond_fun, (init_val,), {}))):
+        return _bounded(cond_fun, body_fun, _settled(body_fun, init_val), max_steps)
+    step = lambda c: (run(body_fun, (c,), {}),)  # noqa: E731
+    carry, steps, out = init_val, 0, None
     while not is_staging():
         going = run(cond_fun, (carry,), {})
         if is_unknown(going):
             break
         if not _as_bool(going) or steps == max_steps:
-            return carry
-        new = run(body_fun, (carry,), {})
-        _check("while_loop: the carry", carry, new)
-        carry = tree.map(_strong, new)
+            return tree.map(strengthen, carry)
+        if steps == 0:
+            carry, out = settled(carry, step)
+        (new,) = step(carry) if out is None else out
+        carry, out = carried("while_loop: the carry", carry, new), None
         steps += 1
-    return _staged_while(cond_fun, body_fun, carry)
+    return _staged_while(cond_fun, body_fun, _settled(body_fun, carry))
+
+
+def _settled(body_fun: Any, carry: Any) -> Any:
+    """Return the carry with Python numbers as arrays of the type that the body gives them."""
+    return settled(carry, lambda c: (eval_shape(body_fun, c),))[0]
 
 
 def _as_bool(going: Any) -> bool:
@@ -275,14 +342,15 @@ def _as_bool(going: Any) -> bool:
 
 def _bounded(cond_fun: Any, body_fun: Any, carry: Any, max_steps: int) -> Any:
     """Run a fixed number of steps, which change nothing once the condition has failed."""
+    # Steps after the end start afresh: the body never sees values it was not written for, whose
+    # derivatives could be nan. But what it takes from other lanes must be their last values.
+    afresh = not crosses_lanes(abstract(body_fun, (carry,), {})[0])
 
     def step(state: Any, _: Any) -> Any:
         old, going = state
         going = logical_and(going, cond_fun(old))
-        # Steps after the end start afresh: the body never sees values it was not written for, whose
-        # derivatives could be nan.
-        new = body_fun(tree.map(lambda a, first: where(going, a, first), old, carry))
-        _check("while_loop: the carry", old, new)
+        start = tree.map(lambda a, b: where(going, a, b), old, carry) if afresh else old
+        new = carried("while_loop: the carry", old, body_fun(start))
         return (tree.map(lambda a, b: where(going, b, a), old, new), going), None
 
     return scan(step, (carry, np.True_), None, max_steps)[0][0]
@@ -301,10 +369,9 @@ def _staged_while(cond_fun: Any, body_fun: Any, carry: Any) -> Any:
     def body(*values: Any) -> list[Any]:
         old = tree.unflatten(structure, values)
         new = run(body_fun, (old,), {})
-        _check("while_loop: the carry", old, new)
-        return tree.leaves(new)
+        return tree.leaves(carried("while_loop: the carry", old, new))
 
-    avals = [Aval(a.shape, a.dtype) for a in (aval_of(x) for x in leaves)]
+    avals = [strong(aval_of(x)) for x in leaves]
     cond_graph, first = stage_closed(condition, avals)
     body_graph, second = stage_closed(body, avals)
     out = while_primitive(

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from funcgraph.control.eager import own_memory
+from funcgraph.control.types import strong
 from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
@@ -44,10 +46,6 @@ def _chosen(values: Any, flags: Sequence[bool]) -> list[Any]:
     return [v for v, flag in zip(values, flags, strict=True) if flag]
 
 
-def _strong(v: Aval) -> Aval:
-    return Aval(v.shape, v.dtype)
-
-
 # Arguments (*carry, *xs, *constants); body (*carry, *x, *constants) -> (*carry, *y).
 
 
@@ -62,7 +60,7 @@ def _run_numpy(
         carry = list(out[:carries])
         for buffer, y in zip(ys, out[carries:], strict=True):
             buffer[i] = y
-    return (*carry, *ys)
+    return own_memory((*carry, *ys), args)
 
 
 def _run_jax(
@@ -91,7 +89,7 @@ def _run_jax(
 
 def _avals(*_: Aval, body: Graph, carries: int, length: int, **__: Any) -> tuple[Aval, ...]:
     carry, ys = _cut(body.output_avals, carries)
-    return (*map(_strong, carry), *(Aval((length, *a.shape), a.dtype) for a in ys))
+    return (*map(strong, carry), *(Aval((length, *a.shape), a.dtype) for a in ys))
 
 
 def _like(attrs: dict[str, Any], body: Graph, carries: int, rows: int) -> dict[str, Any]:
@@ -156,7 +154,7 @@ def _tangent_body(body: Graph, carries: int, rows: int, flags: Flags, safe: bool
 
     avals: list[Aval] = []
     for part, which in zip(parts, vary, strict=True):
-        avals += [v.aval for v in part] + [_strong(v.aval) for v in _chosen(part, which)]
+        avals += [v.aval for v in part] + [strong(v.aval) for v in _chosen(part, which)]
     return prune(stage(step, avals))
 
 
@@ -229,8 +227,8 @@ def _backward_body(
 ) -> Graph:
     """Return the body (cts of carry, sums, cts of y, residuals) -> (cts, sums, cts of x)."""
     vary_carry, vary_x, vary_constant = _cut(flags, carries, rows)
-    outs = list(map(_strong, body.output_avals))
-    sums = [_strong(v.aval) for v in _chosen(body.inputs[carries + rows :], vary_constant)]
+    outs = list(map(strong, body.output_avals))
+    sums = [strong(v.aval) for v in _chosen(body.inputs[carries + rows :], vary_constant)]
     residuals = [v.aval for v in passes.backward.inputs[len(outs) :]]
     stacked = [a for a, is_fixed in zip(residuals, fixed, strict=True) if not is_fixed]
 

@@ -1,22 +1,121 @@
-"""Checks of the types of carries and branches, with messages that name the leaf.
+"""Types of carries and branches: what Python numbers become, and checks that name the leaf.
 
-May import `core`, `tree`.
+May import `core`, `ops`, `tree`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from funcgraph import tree
-from funcgraph.core.aval import Aval, shape_of
-from funcgraph.errors import CarryTypeError
+import numpy as np
 
-__all__ = ["check_same", "common_length", "leaf_names"]
+from funcgraph import tree
+from funcgraph.core.aval import Aval, aval_of, dtype_of, promote, shape_of
+from funcgraph.errors import CarryTypeError
+from funcgraph.ops.structural import cast
+
+__all__ = [
+    "carried",
+    "check_same",
+    "common_length",
+    "leaf_names",
+    "settled",
+    "strengthen",
+    "strong",
+]
+
+# The dtypes of Python's numbers: among them a number and an array of its dtype act alike.
+_PYTHON = frozenset(map(np.dtype, (bool, int, float, complex)))
 
 
 def leaf_names(x: Any, structure: Any) -> list[str]:
     """Return the key paths of the leaves of a pytree ('the carry' for a single leaf)."""
     return [tree.keystr(path) or "itself" for path, _ in tree.leaves_with_path(x)]
+
+
+def strong(a: Aval) -> Aval:
+    """Return the aval of an array, whatever stood there."""
+    return Aval(a.shape, a.dtype)
+
+
+def strengthen(x: Any, dtype: Any = None) -> Any:
+    """Return a Python number, or a tracer of one, as an array: its dtype does not change again."""
+    aval = aval_of(x)
+    if aval.weak is None and type(x) is not bool:
+        return x
+    dtype = aval.dtype if dtype is None else dtype
+    return dtype.type(x) if type(x) in (bool, int, float, complex) else cast(x, dtype)
+
+
+def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, Any]:
+    """Return the first carry with Python numbers as arrays of the types that a step gives them.
+
+    As in JAX a number has no type of its own: a sum that starts at 0 may become a float, and one
+    that starts at 0.0 a float32.
+
+    Args:
+      carry: The first carry, a pytree.
+      step: carry -> (new carry, further outputs ...), or their avals.
+
+    Returns:
+      The carry, and what the step returned for it; None if the step was not called.
+    """
+    leaves, structure = tree.flatten(carry)
+    avals = list(map(aval_of, leaves))
+    if all(a.weak is None for a in avals):
+        return tree.map(strengthen, carry), None
+    types = avals
+    ready, out = carry, step(carry)
+    while True:
+        new, found = tree.flatten(out[0])
+        if found == structure:
+            pairs = zip(avals, types, map(aval_of, new), strict=True)
+            wanted = [_joined(a, now, b) for a, now, b in pairs]
+        else:
+            wanted = list(map(strong, types))
+        if wanted == types or (ready is carry and _act_alike(types, wanted, out)):
+            return tree.map(strengthen, ready), out
+        types = wanted
+        pairs_ready = zip(leaves, types, strict=True)
+        ready = tree.unflatten(structure, [strengthen(x, a.dtype) for x, a in pairs_ready])
+        out = step(ready)
+
+
+def _joined(first: Aval, now: Aval, new: Aval) -> Aval:
+    """Return the type of a carry that a step has given another."""
+    return now if first.weak is None or new.shape else Aval((), promote(now, new))
+
+
+def _act_alike(numbers: list[Aval], arrays: list[Aval], out: Any) -> bool:
+    """Return whether a step with Python numbers gives what it gives with arrays of these types."""
+    same = all(a.dtype == b.dtype for a, b in zip(numbers, arrays, strict=True))
+    return same and all(dtype_of(y) in _PYTHON for y in tree.leaves(out))
+
+
+def carried(what: str, old: Any, new: Any) -> Any:
+    """Return the new carry with Python numbers as arrays of the old types, where they fit.
+
+    Args:
+      what: Such as "scan: the carry".
+      old: The carry before the step, without Python numbers.
+      new: The carry after it.
+
+    Raises:
+      CarryTypeError: Structure or types differ.
+    """
+    leaves, structure = tree.flatten(new)
+    before = [aval_of(x) for x in tree.leaves(old)]
+    if structure == tree.structure(old):
+        leaves = [_fitted(y, a) for y, a in zip(leaves, before, strict=True)]
+    check_same(what, old, new, before, list(map(aval_of, leaves)))
+    return tree.unflatten(structure, leaves)
+
+
+def _fitted(y: Any, old: Aval) -> Any:
+    new = aval_of(y)
+    fits = new.weak is not None and promote(strong(old), new) == old.dtype
+    return strengthen(y, old.dtype if fits else None)
 
 
 def check_same(what: str, old: Any, new: Any, old_avals: list[Aval], new_avals: list[Aval]) -> None:

@@ -1,88 +1,276 @@
 """The primitive of loops whose number of steps is not known, with graphs for condition and body.
 
-May import `core`, `ops`, `transforms`. The public function is `control.loops.while_loop`.
+Forward mode is a loop over values and tangents. Reverse mode needs the number of steps: the NumPy
+engine counts them at run time. May import `core`, `ops`, `transforms`, `control`. The public
+function is `control.loops.while_loop`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
-from funcgraph.core.aval import Aval, ndim_of
+import numpy as np
+
+from funcgraph.control.eager import (
+    Eager,
+    Flags,
+    Pullback,
+    eager_call,
+    is_unknown,
+    on_jax,
+    own_memory,
+    plain,
+    run_graph,
+)
+from funcgraph.control.lanes import Lanes, crosses_lanes, gathered, masked, pick, run_lanes
+from funcgraph.control.types import strong
+from funcgraph.core.aval import Aval, aval_of, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
-from funcgraph.core.trace import Tracer
-from funcgraph.errors import ConcretizationError, NonDifferentiableError
-from funcgraph.ops.reductions import reduce_any
-from funcgraph.ops.structural import expand_dims, spread, where, zeros
-from funcgraph.transforms.partial import batch_graph, cached, compiled, tangent_graph
+from funcgraph.errors import NonDifferentiableError
+from funcgraph.ops.structural import zeros
+from funcgraph.transforms.partial import Passes, cached, compiled, split, tangent_graph
 from funcgraph.transforms.stage import stage
 
-__all__ = ["is_unknown", "while_primitive"]
+__all__ = ["while_primitive"]
 
 
-def is_unknown(x: Any) -> bool:
-    """Return whether a transformation hides the value of x from Python."""
-    if not isinstance(x, Tracer):
-        return False
-    try:
-        x.concrete()
-    except ConcretizationError:
-        return True
-    return False
+def _unbounded() -> NoReturn:
+    raise NonDifferentiableError(
+        "reverse mode through a while_loop (or a fori_loop with bounds that are arguments) inside "
+        "jit on XLA needs to know how many steps there may be: pass max_steps= to while_loop, make "
+        "the bounds static, use backend='numpy', or differentiate outside of jit."
+    )
 
 
 # Arguments (*carry, *constants of cond, *constants of body).
 
 
-def _split(args: Any, cond: Graph, body: Graph, carries: int) -> tuple[Any, Any, Any]:
-    middle = len(cond.inputs)
-    return args[:carries], args[carries:middle], args[middle : middle + len(body.inputs) - carries]
+class Loop(NamedTuple):
+    """A loop as a function of plain arrays, or of tapes' and forward tracers."""
+
+    cond: Graph
+    body: Graph
+    carries: int
+    lanes: Lanes = Lanes()
+
+    @classmethod
+    def of(cls, attrs: dict[str, Any]) -> Loop:
+        """Return the loop that the attributes of an equation describe."""
+        return cls(attrs["cond"], attrs["body"], attrs["carries"], Lanes.of(attrs))
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of an equation."""
+        named = {"cond": self.cond, "body": self.body, "carries": self.carries}
+        return {**named, **self.lanes.attrs}
+
+    def parts(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Return what belongs to the carry, and to the constants of condition and body."""
+        middle = len(self.cond.inputs)
+        end = middle + len(self.body.inputs) - self.carries
+        return values[: self.carries], values[self.carries : middle], values[middle:end]
+
+    def __call__(self, *args: Any) -> Sequence[Any]:
+        """Run the loop."""
+        if on_jax(args):
+            _unbounded()
+        if self.lanes.sizes:
+            crossing = crosses_lanes(self.cond) or crosses_lanes(self.body)
+            return self._masked(args) if crossing else self._by_lane(args)
+        carry, first, second = self.parts(args)
+        while self.goes_on(carry, first):
+            carry = run_graph(self.body, (*carry, *second))
+        return carry
+
+    def goes_on(self, carry: Sequence[Any], first: Sequence[Any]) -> bool:
+        """Return the value of the condition."""
+        return bool(compiled(self.cond)(*map(plain, carry), *map(plain, first))[0])
+
+    def _by_lane(self, args: Any) -> list[Any]:
+        """Run the body for the lanes that still go on."""
+        lanes, total = self.lanes, self.lanes.total
+        carry, first, second = self.parts(lanes.flat(args, self.carries))
+        all_lanes, has_first, has_second = self.parts(lanes.flags(self.carries))
+        active, parts, order = np.arange(total), [], []
+        while True:
+            values = [plain(x) for x in (*carry, *first)]
+            going = run_lanes(self.cond, values, (*all_lanes, *has_first), active.size, total)[0]
+            if not active.size or not np.all(going):
+                (stay,), (leave,) = np.nonzero(going), np.nonzero(np.logical_not(going))
+                parts.append(pick(carry, all_lanes, leave) if stay.size else carry)
+                order.append(active[leave])
+                if not stay.size:
+                    return lanes.back(gathered(parts, order))
+                active, carry = active[stay], pick(carry, all_lanes, stay)
+                first, second = pick(first, has_first, stay), pick(second, has_second, stay)
+            inputs = (*carry, *second)
+            carry = run_lanes(self.body, inputs, (*all_lanes, *has_second), active.size, total)
+
+    def all_lanes(self) -> tuple[Graph, Graph]:
+        """Return condition and body for all lanes."""
+        n = self.carries
+        one = self.lanes.batch(self.cond, lambda has: (*has[:n], *self.parts(has)[1]), n)
+        many = self.lanes.batch(self.body, lambda has: (*has[:n], *self.parts(has)[2]), n)
+        return one, many
+
+    def _masked(self, args: Any) -> Sequence[Any]:
+        """Run the body for all lanes while any goes on; what has ended stays as it is."""
+        cond, body = self.all_lanes()
+        carry, first, second = self.parts(self.lanes.full(args, self.carries))
+        while True:
+            going = compiled(cond)(*map(plain, carry), *map(plain, first))[0]
+            if not np.any(going):
+                return carry
+            new = run_graph(body, (*carry, *second))
+            carry = [masked(going, b, a) for a, b in zip(carry, new, strict=True)]
+
+    def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
+        """Return the avals of the last carry."""
+        return self.lanes.avals(self.body.output_avals)
+
+    def batched(self, size: int, flags: Flags) -> tuple[Loop, Flags]:
+        """Return the loop over lanes."""
+        return self._replace(lanes=self.lanes.within(size, flags)), flags
 
 
-def _run_numpy(*args: Any, cond: Graph, body: Graph, carries: int) -> tuple[Any, ...]:
-    carry, first, second = _split(args, cond, body, carries)
-    going, step = compiled(cond), compiled(body)
-    while going(*carry, *first)[0]:
-        carry = step(*carry, *second)
-    return tuple(carry)
+class LoopPullback(NamedTuple):
+    """(arguments, cotangents of the inexact carries) -> cotangents of the varying arguments.
+
+    It runs the loop, keeps what each step needs for the way back, and goes back step by step.
+    """
+
+    loop: Loop
+    varying: Flags
+    safe: bool
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Run the loop forth and back."""
+        if on_jax(values):
+            _unbounded()
+        n = len(self.varying)
+        given = iter(values[n:])
+        avals = [v.aval for v in self.loop.body.inputs[: self.loop.carries]]
+        cts = [next(given) if is_inexact(a.dtype) else zeros(a) for a in avals]
+        second = self.loop.parts(values)[2]
+        return self._back(cts, second, self._forth(values[:n]))
+
+    def _forth(self, args: Any) -> list[list[Any]]:
+        """Run the loop and return the residuals of each step, without the constants."""
+        passes, _ = self._passes()
+        carry, first, second = self.loop.parts(args)
+        carries, inputs = len(carry), len(carry) + len(second)
+        wanted = [k for k in passes.sources if not carries <= k < inputs]
+        kept = []
+        while self.loop.goes_on(carry, first):
+            outs = run_graph(passes.forward, (*carry, *second))
+            kept.append([carry[k] if k < carries else outs[carries + k - inputs] for k in wanted])
+            carry = outs[:carries]
+        return kept
+
+    def _back(self, cts: list[Any], second: Any, kept: list[list[Any]]) -> list[Any]:
+        """Sweep back over the steps."""
+        passes, flags = self._passes()
+        carries = len(cts)
+        constants = {carries + k: x for k, x in enumerate(second)}
+        varying = zip(second, flags[carries:], strict=True)
+        sums: list[Any] = [zeros(x) for x, flag in varying if flag]
+        while kept:
+            made = iter(kept.pop())
+            residuals = [constants[k] if k in constants else next(made) for k in passes.sources]
+            found = iter(run_graph(passes.backward, (*cts, *residuals)))
+            moving = zip(cts, flags[:carries], strict=True)
+            cts = [next(found) if flag else ct for ct, flag in moving]
+            sums = [_plus(total, ct) for total, ct in zip(sums, found, strict=True)]
+        start = self.loop.parts(self.varying)[0]
+        return [*(ct for ct, flag in zip(cts, start, strict=True) if flag), *sums]
+
+    def _passes(self) -> tuple[Passes, Flags]:
+        """Return the passes of the body, and which of its inputs vary in them."""
+        carries = self.loop.carries
+        inexact = [is_inexact(v.aval.dtype) for v in self.loop.body.inputs[:carries]]
+        flags = (*inexact, *self.loop.parts(self.varying)[2])
+        free = tuple(k >= carries for k in range(len(flags)))  # constants are there anyway
+        return split(self.loop.body, flags, self.safe, free), flags
+
+    def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
+        """Return the avals of the varying arguments."""
+        return Pullback(self.loop, self.varying, self.safe).avals(avals)
+
+    def batched(self, size: int, flags: Flags) -> tuple[Eager, Flags]:
+        """Return the pullback of the loop over lanes."""
+        return Pullback(self.loop, self.varying, self.safe).batched(size, flags)
 
 
-def _run_jax(jax: Any, *args: Any, cond: Graph, body: Graph, carries: int) -> tuple[Any, ...]:
-    carry, first, second = _split(args, cond, body, carries)
-    avals = body.output_avals
-    start = tuple(jax.numpy.asarray(x, a.dtype) for x, a in zip(carry, avals, strict=True))
-
-    def step(carry: Any) -> Any:
-        return tuple(jax.numpy.asarray(y) for y in body.run(*carry, *second))
-
-    return tuple(jax.lax.while_loop(lambda c: cond.run(*c, *first)[0], step, start))
+def _plus(total: Any, ct: Any) -> Any:
+    if type(total) is type(ct) is np.ndarray:
+        total += ct  # it belongs to the sweep
+        return total
+    return total + ct
 
 
-def _jvp(
-    tangents: Any, y: Any, *args: Any, cond: Graph, body: Graph, carries: int, safe: bool
-) -> Any:
-    carry, first, second = _split(args, cond, body, carries)
-    middle = len(cond.inputs)
-    dots = [*tangents[:carries], *tangents[middle:]]
-    inexact = [v.aval.dtype.kind in "fc" for v in body.inputs]
-    flags = (*inexact[:carries], *(t is not None for t in dots[carries:]))
+# --- the primitive -------------------------------------------------------------------------------
+
+
+def _run_numpy(*args: Any, **attrs: Any) -> tuple[Any, ...]:
+    with np.errstate(all="ignore"):  # as compiled programs do
+        return own_memory(Loop.of(attrs)(*args), args)
+
+
+def _run_jax(jax: Any, *args: Any, **attrs: Any) -> tuple[Any, ...]:
+    """Run a loop of JAX's; with lanes while any goes on, and what has ended stays as it is."""
+    loop = Loop.of(attrs)
+    lanes, (cond, body) = loop.lanes, loop.all_lanes()
+    if lanes.sizes:
+        args = tuple(lanes.full(args, loop.carries))
+    carry, first, second = loop.parts(args)
+
+    def step(state: Any) -> Any:
+        going, old = state
+        made = body.run(*old, *second)
+        if lanes.sizes:
+            made = [masked(going, b, a) for a, b in zip(old, made, strict=True)]
+        new = tuple(jax.numpy.asarray(y) for y in made)
+        return jax.numpy.asarray(cond.run(*new, *first)[0]), new
+
+    pairs = zip(carry, body.output_avals, strict=True)
+    start = tuple(jax.numpy.asarray(x, a.dtype) for x, a in pairs)
+    going = jax.numpy.asarray(cond.run(*start, *first)[0])
+    return tuple(jax.lax.while_loop(lambda s: s[0].any(), step, (going, start))[1])
+
+
+def _jvp(tangents: Any, y: Any, *args: Any, safe: bool, varying: Any = None, **attrs: Any) -> Any:
+    loop = Loop.of(attrs)
+    cond, body, carries = loop.cond, loop.body, loop.carries
+    inexact = [is_inexact(v.aval.dtype) for v in body.inputs]
+    flags = (*inexact[:carries], *(t is not None for t in loop.parts(tangents)[2]))
     key = ("while jvp", carries, flags, safe)
     moving = cached(body, key, lambda: _tangent_body(body, carries, flags, safe))
     ahead = cached(cond, key, lambda: _wider(cond, carries, flags))
-    moved = [
-        zeros(x) if t is None else t
-        for x, t, flag in zip((*carry, *second), dots, flags, strict=True)
-        if flag
-    ]
-    n = sum(flags[:carries])
-    inputs = (*carry, *moved[:n], *first, *second, *moved[n:])
-    out = while_primitive(*inputs, cond=ahead, body=moving, carries=carries + n)
+
+    def with_dots(values: Any, dots: Any) -> list[Any]:
+        """Return (carry, its tangents, constants of both, tangents of the body's)."""
+        now, ones, twos = loop.parts(values)
+        moved_carry, _, moved_second = loop.parts(dots)
+        return [
+            *now,
+            *(t for t, flag in zip(moved_carry, flags, strict=False) if flag),
+            *ones,
+            *twos,
+            *(t for t, flag in zip(moved_second, flags[carries:], strict=True) if flag),
+        ]
+
+    dots = [zeros(x) if t is None else t for x, t in zip(args, tangents, strict=True)]
+    lanes = loop.lanes.map_flags(lambda has: with_dots(has, has))
+    further = Loop(ahead, moving, carries + sum(flags[:carries]), lanes)
+    out = while_primitive(*with_dots(args, dots), **further.attrs)
     rest = iter(out[carries:])
     return tuple(next(rest) if flag else None for flag in flags[:carries])
 
 
-def _tangent_body(body: Graph, carries: int, flags: tuple[bool, ...], safe: bool) -> Graph:
+def _tangent_body(body: Graph, carries: int, flags: Flags, safe: bool) -> Graph:
     """Return the body (carry, its tangents, constants, their tangents) -> (carry, tangents)."""
     moving = tangent_graph(body, flags, safe)
     n, constants = sum(flags[:carries]), len(body.inputs) - carries
@@ -95,11 +283,11 @@ def _tangent_body(body: Graph, carries: int, flags: tuple[bool, ...], safe: bool
         return [*body.run(*primals), *kept]
 
     avals = [v.aval for v in body.inputs]
-    dots = [Aval(a.shape, a.dtype) for a, flag in zip(avals, flags, strict=True) if flag]
+    dots = [strong(a) for a, flag in zip(avals, flags, strict=True) if flag]
     return prune(stage(step, [*avals[:carries], *dots[:n], *avals[carries:], *dots[n:]]))
 
 
-def _wider(cond: Graph, carries: int, flags: tuple[bool, ...]) -> Graph:
+def _wider(cond: Graph, carries: int, flags: Flags) -> Graph:
     """Return the condition for a carry followed by its tangents, which it does not read."""
     avals = [v.aval for v in cond.inputs]
     dots = [a for a, flag in zip(avals[:carries], flags, strict=False) if flag]
@@ -109,58 +297,37 @@ def _wider(cond: Graph, carries: int, flags: tuple[bool, ...]) -> Graph:
     )
 
 
-def _vjp(*_: Any, **__: Any) -> NoReturn:
-    raise NonDifferentiableError(
-        "reverse mode through a while_loop (or a fori_loop with bounds that are arguments) inside "
-        "jit needs to know how many steps there may be: pass max_steps= to while_loop, make the "
-        "bounds static, or differentiate outside of jit."
-    )
+def _augment(args: Any, attrs: dict[str, Any], varying: Flags) -> Any:
+    loop = Loop.of(attrs)
+    inexact = tuple(v and is_inexact(aval_of(x).dtype) for v, x in zip(varying, args, strict=True))
+    carry, first, second = loop.parts(inexact)
+    flags = (*carry, *(False for _ in first), *second)  # the condition has no derivative
+    return while_primitive(*args, **attrs), [], {**attrs, "varying": flags}
+
+
+def _vjp(g: Any, y: Any, *args: Any, varying: Flags, safe: bool, **attrs: Any) -> Any:
+    loop = Loop.of(attrs)
+    fun = (Pullback if loop.lanes.sizes else LoopPullback)(loop, varying, safe)
+    cts = [ct for ct, a in zip(g, loop.body.output_avals, strict=True) if is_inexact(a.dtype)]
+    found = iter(eager_call(*args, *cts, fun=fun))
+    return tuple(next(found) if flag else None for flag in varying)
 
 
 def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
-    """Go on while any lane does; a lane that has come to its end stays as it is."""
-    cond, body, carries = attrs["cond"], attrs["body"], attrs["carries"]
-    middle, end = len(cond.inputs), len(cond.inputs) + len(body.inputs) - carries
-    carry = [spread(x, size, b) for x, b in zip(args[:carries], batched, strict=False)]
-    all_lanes = (True,) * carries
-    one = batch_graph(cond, size, (*all_lanes, *batched[carries:middle]))
-    many = batch_graph(body, size, (*all_lanes, *batched[middle:end]))
-    first, second = args[carries:middle], args[middle:end]
-
-    def step(*values: Any) -> list[Any]:
-        old, rest = values[:carries], values[carries:]
-        going = one.run(*old, *rest[: len(first)])[0]
-        new = many.run(*old, *rest[len(first) :])
-        out = []
-        for a, b in zip(old, new, strict=True):
-            axes = tuple(range(1, ndim_of(b)))
-            out.append(where(expand_dims(going, axes) if axes else going, b, a))
-        return out
-
-    avals = [Aval((size, *v.aval.shape), v.aval.dtype) for v in body.inputs[:carries]]
-    more = [v.aval for v in (*one.inputs[carries:], *many.inputs[carries:])]
-    lanes = cached(
-        body, ("while vmap", size, tuple(batched)), lambda: prune(stage(step, [*avals, *more]))
-    )
-    reduced = cached(
-        cond,
-        ("while vmap", size, tuple(batched)),
-        lambda: stage(
-            lambda *xs: [reduce_any(one.run(*xs)[0], axes=(0,))], [v.aval for v in one.inputs]
-        ),
-    )
-    return while_primitive(
-        *carry, *first, *first, *second, cond=reduced, body=lanes, carries=carries
-    )
+    loop = Loop.of(attrs).batched(size, tuple(batched))[0]
+    if any(map(is_unknown, args)) or on_jax(args):
+        return while_primitive(*args, **loop.attrs)
+    with np.errstate(all="ignore"):  # tapes follow: what they keep need not be computed again
+        return own_memory(loop(*args), args)
 
 
 while_primitive: Primitive = Primitive(
     "while",
     _run_numpy,
     _run_jax,
-    lambda *avals, cond, body, carries: tuple(Aval(a.shape, a.dtype) for a in body.output_avals),
+    lambda *avals, **attrs: Loop.of(attrs).avals(avals),
     General(_jvp, _vjp),
     _batch,
     many=True,
-    augment=lambda args, attrs, varying: (while_primitive(*args, **attrs), [], attrs),
+    augment=_augment,
 )

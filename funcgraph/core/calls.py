@@ -7,6 +7,7 @@ May import `core`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -47,9 +48,20 @@ def _scan(e: Equation) -> list[Call]:
     return [Call("body", body, inputs, outputs, e.attrs["length"])]
 
 
+def _of_one_lane(e: Equation) -> tuple[Avals, Avals, int]:
+    """Return arguments and results without the batch axes that vmap gave them; how many lanes."""
+    sizes, batched = e.attrs.get("lanes", ((), ()))
+    given = [
+        Aval(a.shape[sum(flags[k] for flags in batched) :], a.dtype)
+        for k, a in enumerate(_avals(e.inputs))
+    ]
+    results = [Aval(a.shape[len(sizes) :], a.dtype) for a in _avals(e.outputs)]
+    return tuple(given), tuple(results), prod(sizes)
+
+
 def _while(e: Equation) -> list[Call]:
     cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]
-    given, middle = _avals(e.inputs), len(cond.inputs)
+    given, middle = _of_one_lane(e)[0], len(cond.inputs)
     carry = given[:carries]
     going = (Aval((), np.dtype(bool)),)
     return [
@@ -59,9 +71,9 @@ def _while(e: Equation) -> list[Call]:
 
 
 def _switch(e: Equation) -> list[Call]:
-    given, results = _avals(e.inputs[1:]), _avals(e.outputs)
+    given, results, lanes = _of_one_lane(e)
     named = e.named_subgraphs.items()
-    return [Call(name, graph, given, results, choice=True) for name, graph in named]
+    return [Call(name, graph, given[1:], results, lanes, choice=True) for name, graph in named]
 
 
 def _jit(e: Equation) -> list[Call]:

@@ -206,7 +206,9 @@ def _flops(e: Equation, x: Avals, y: Avals) -> int:
 
 # --- memory ---------------------------------------------------------------------------------------
 
-_VIEWS = frozenset(["reshape", "transpose", "broadcast", "stop_gradient", "real", "imag"])
+_VIEWS = frozenset(
+    ["reshape", "transpose", "broadcast", "stop_gradient", "real", "imag", "barrier"]
+)
 
 
 def _nbytes(a: Aval) -> int:

@@ -38,8 +38,8 @@ def prune(graph: Graph) -> Graph:
 def _exact(v: Any) -> Any:
     """Return what is equal only for values that are the same: 1, True and 1.0 differ, 0. and -0."""
     cls = type(v)
-    if cls is tuple:
-        return tuple(map(_exact, v))
+    if isinstance(v, tuple):  # of its class, too: functions of eager_call are named tuples
+        return (cls, *map(_exact, v))
     if cls is float or cls is complex:
         return cls, repr(v)
     if cls is slice:  # has no hash before Python 3.12

@@ -23,7 +23,7 @@ _SMALL = 1 << 14
 
 # Primitives whose result may share memory with their first argument.
 _VIEWS = frozenset(
-    ["reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient"]
+    ["reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier"]
 )
 # Primitives whose result is always memory of its own.
 _FRESH = frozenset(

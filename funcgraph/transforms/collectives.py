@@ -20,7 +20,7 @@ from funcgraph.ops.reductions import reduce_max, reduce_min
 from funcgraph.ops.structural import moved, reduce_sum, spread
 from funcgraph.transforms.batching import BatchTracer, Replicated
 
-__all__ = ["all_gather", "axis_index", "named_axis", "pmax", "pmean", "pmin", "psum"]
+__all__ = ["COLLECTIVES", "all_gather", "axis_index", "named_axis", "pmax", "pmean", "pmin", "psum"]
 
 _axes: contextvars.ContextVar[dict[Any, BatchTracer]] = contextvars.ContextVar("axes")
 
@@ -81,6 +81,9 @@ _gather = Primitive(
     Linear(lambda g, x, lanes: index(_sum(g, lanes), lanes)),
     _batch_gather,
 )
+
+
+COLLECTIVES = (_sum, _gather)
 
 
 def psum(x: Any, axis_name: Any) -> Any:

@@ -28,7 +28,7 @@ from funcgraph.transforms.arguments import all_finite, name_of, run
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 
-__all__ = ["CacheInfo", "Jitted", "clear_caches", "jit"]
+__all__ = ["CacheInfo", "Jitted", "clear_caches", "jit", "jit_call"]
 
 BACKENDS = ("numpy", "xla")
 _MAX_ENTRIES = 128  # of each function; the one that was not used for the longest time goes
@@ -53,13 +53,13 @@ def _jvp(
     args = args[: len(graph.inputs)]
     varying = tuple(t is not None for t in tangents[: len(args)])
     given = [t for t in tangents if t is not None]
-    return _call(*args, *given, graph=tangent_graph(graph, varying, safe), backend=backend)
+    return jit_call(*args, *given, graph=tangent_graph(graph, varying, safe), backend=backend)
 
 
 def _augment(args: Any, attrs: dict[str, Any], varying: tuple[bool, ...]) -> Any:
     graph, backend = attrs["graph"], attrs["backend"]
     passes = split(graph, varying)
-    outs = _call(*args, graph=passes.forward, backend=backend)
+    outs = jit_call(*args, graph=passes.forward, backend=backend)
     n = len(graph.outputs)
     places = (*args, *outs[n:])
     residuals = [places[k] for k in passes.sources]
@@ -80,19 +80,19 @@ def _vjp(
     residuals: Any = args[n:]
     if safe:  # other residuals: the forward pass runs again
         passes = split(graph, varying, safe)
-        outs = _call(*args[:n], graph=passes.forward, backend=backend)
+        outs = jit_call(*args[:n], graph=passes.forward, backend=backend)
         places = (*args[:n], *outs[len(graph.outputs) :])
         residuals = [places[k] for k in passes.sources]
-    cts = iter(_call(*g, *residuals, graph=passes.backward, backend=backend))
+    cts = iter(jit_call(*g, *residuals, graph=passes.backward, backend=backend))
     return tuple(next(cts) if flag else None for flag in varying)
 
 
 def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
     graph = batch_graph(attrs["graph"], size, tuple(batched[: len(attrs["graph"].inputs)]))
-    return _call(*args, graph=graph, backend=attrs["backend"])
+    return jit_call(*args, graph=graph, backend=attrs["backend"])
 
 
-_call: Primitive = Primitive(
+jit_call: Primitive = Primitive(
     "jit_call",
     _call_numpy,
     _call_jax,
@@ -163,7 +163,7 @@ class Jitted:
         leaves, structure, static = self._flatten(args, kwargs)
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or any(KIND[type(x)] == TRACER for x in leaves):
-            outs = _call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
+            outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
         else:
             outs = entry.run(*leaves)
             if entry.differentiates and self._backend == "numpy" and not all_finite(list(outs)):
@@ -295,7 +295,7 @@ class Jitted:
 
 def _run(graph: Graph, backend: str, *leaves: Any) -> tuple[Any, ...]:
     """Run a graph on plain or JAX arrays."""
-    return _call(*leaves, graph=graph, backend=backend)  # type: ignore[no-any-return]
+    return jit_call(*leaves, graph=graph, backend=backend)  # type: ignore[no-any-return]
 
 
 def _leaf_key(x: Any, of: Jitted) -> Any:

@@ -70,6 +70,28 @@ def choice(m: Any) -> Function:
     return f
 
 
+STEPS = 6  # more than any of the loops takes
+
+
+def until(m: Any, bounded: bool = False) -> Function:
+    """Return a loop whose number of steps depends on the data; JAX takes a bounded one."""
+    going = lambda s: fnp.sum(s**2) < 9.0
+    more = {"max_steps": STEPS} if bounded else {}
+
+    def f(x: Any) -> Any:
+        step = lambda s: fnp.sin(s) * x + 1.2 * s
+        if m is fg:
+            return m.while_loop(going, step, x, **more) * x
+
+        def masked(s: Any, _: Any) -> Any:
+            goes = going(s)
+            return fnp.where(goes, step(fnp.where(goes, s, x)), s), None
+
+        return m.scan(masked, x, None, STEPS)[0] * x
+
+    return f
+
+
 def ruled(m: Any) -> Function:
     g = m.custom_jvp(lambda x: fnp.sin(x) * x)
     g.defjvp(lambda p, t: (fnp.sin(p[0]) * p[0], 2.0 * fnp.cos(p[0]) * t[0]))
@@ -81,7 +103,7 @@ def noisy(m: Any) -> Function:
     return lambda x: x * fnp.asarray(fg.random.normal(key, (4,), np.float64)) + fnp.exp(-x)
 
 
-FUNCTIONS = [elementwise, algebra, convolution, order, loop, choice, ruled, noisy]
+FUNCTIONS = [elementwise, algebra, convolution, order, loop, choice, until, ruled, noisy]
 TRANSFORMS: dict[str, Callable[[Any, Function], Function]] = {
     "grad": lambda m, f: m.grad(lambda x: fnp.sum(f(x) ** 2)),
     "jvp": lambda m, f: lambda x: m.jvp(f, (x,), (V * x,))[1],
@@ -97,7 +119,8 @@ TRANSFORMS: dict[str, Callable[[Any, Function], Function]] = {
 
 def compare(function: Any, *names: str) -> None:
     def build(m: Any) -> Function:
-        f = function(m)
+        # XLA cannot go back through a loop whose number of steps it does not know.
+        f = until(m, "xla" in names) if function is until else function(m)
         for name in reversed(names):
             f = TRANSFORMS[name](m, f)
         return f

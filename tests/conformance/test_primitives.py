@@ -121,7 +121,9 @@ ELSEWHERE = {
     "jit_call": "tests/unit/test_jit.py",
     "scan": "tests/unit/test_control.py",
     "switch": "tests/unit/test_control.py",
-    "while": "tests/unit/test_control.py",
+    "while": "tests/unit/test_while.py",
+    "eager_call": "tests/unit/test_while.py",
+    "barrier": "tests/unit/test_checkpoint.py",
 }
 
 

@@ -259,7 +259,9 @@ def test_constants_are_folded() -> None:
 
 
 def test_what_fails_is_left_to_fail_when_it_runs() -> None:
-    graph = constants_text("b: float64[3] = index_add[template=(7,)] k 1.0")
+    graph = constants_text(
+        "i: int64[1] = constant [7]\n b: float64[3] = index_add[template=(ARRAY,)] k 1.0 i"
+    )
     assert len(graph.simplify().equations) == 1
     with pytest.raises(IndexError):
         graph.simplify().evaluate(np.zeros(3))

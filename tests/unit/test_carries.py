@@ -1,0 +1,222 @@
+"""Types of carries and results of branches, as JAX's; and scans that keep few carries."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+import funcgraph.numpy as fnp
+from funcgraph.errors import CarryTypeError
+
+jax = pytest.importorskip("jax")
+lax = jax.lax
+
+RNG = np.random.default_rng(0)
+W = RNG.standard_normal((3, 3)) * 0.5
+H = np.array([0.3, -0.2, 0.5])
+XS = RNG.standard_normal((11, 3))
+F32 = np.ones(3, np.float32)
+RUNS: list[Callable[[Any], Any]] = [lambda f: f, fg.jit, lambda f: fg.jit(f, backend="xla")]
+
+
+def same(got: Any, wanted: Any, tol: float = 1e-10) -> None:
+    for g, w in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
+        assert np.shape(g) == np.shape(w)
+        np.testing.assert_allclose(np.asarray(g), np.asarray(w), rtol=tol, atol=tol)
+
+
+# --- Python numbers ------------------------------------------------------------------------------
+
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "int to float": lambda m: lambda x: m.scan(lambda c, x: (c + x, c), 0, x),
+    "int to float32": lambda m: lambda x: m.scan(lambda c, x: (c + x, c), 0, F32 * x[0]),
+    "float to float32": lambda m: lambda x: m.scan(lambda c, x: (c * x, c), 1.0, F32),
+    "complex": lambda m: lambda x: m.fori_loop(0, 3, lambda i, c: c * 1j, 1),
+    "fori": lambda m: lambda x: m.fori_loop(0, 3, lambda i, c: c + x[0], 0),
+    "while": lambda m: lambda x: m.while_loop(lambda c: c < 5, lambda c: c + x[0] ** 2 + 1.0, 0),
+    "stays": lambda m: lambda x: m.scan(lambda c, x: (c + 1, x * 2), 0, x),
+    "number again": lambda m: lambda x: m.scan(lambda c, x: (0.0, c * x), F32[0], F32),
+    "bool": lambda m: lambda x: m.scan(lambda c, x: (c | (x > 0), c), False, x),
+    "floor": lambda m: lambda x: m.scan(lambda c, x: (c // 2 + x, c), 5, x),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_take_the_type_of_the_carry(name: str, run: Any) -> None:
+    got = run(NUMBERS[name](fg))(XS[:3, 0])
+    wanted = (
+        NUMBERS[name](lax)(XS[:3, 0])
+        if name != "number again"
+        else (np.float32(0), np.array([1, 0, 0]))
+    )
+    same(got, wanted, 1e-6)
+    if name != "number again":
+        kinds = [np.asarray(x).dtype for x in fg.tree.leaves(got)]
+        assert kinds == [np.dtype(x.dtype) for x in jax.tree.leaves(wanted)]
+
+
+def test_types_settle_where_jax_gives_up() -> None:
+    step = lambda c, x: ((c[0] + x, c[1] + c[0]), c[1])
+    for run in RUNS:
+        got = run(lambda x: fg.scan(step, (0, 0), x))(H)
+        same(got, lax.scan(step, (0.0, 0.0), H))
+
+
+def test_gradients_through_promoted_carries() -> None:
+    f = lambda x: fnp.sum(fg.scan(lambda c, x: (c + x * c + x, c * x), 0, x)[1])
+    g = lambda x: fnp.sum(lax.scan(lambda c, x: (c + x * c + x, c * x), 0, x)[1])
+    for run in RUNS:
+        same(run(fg.grad(f))(H), jax.grad(g)(H))
+    h = lambda x: fg.scan(lambda c, _: (c * 0.5 + x, None), x, None, 3)[0]
+    same(fg.grad(h)(2.0), jax.grad(lambda x: x * 1.875)(2.0))
+
+
+def test_branches_take_the_type_of_the_others() -> None:
+    f = lambda x: fg.cond(x[0] > 5, lambda: 0, lambda: x[0])
+    g = lambda x: lax.cond(x[0] > 5, lambda: np.float32(0), lambda: x[0])
+    for run in RUNS[1:]:
+        assert run(f)(F32).dtype == np.float32
+        same(run(f)(F32), g(F32))
+        same(run(fg.grad(f))(F32), jax.grad(g)(F32))
+        with pytest.raises(CarryTypeError, match=r"branch 1 .*float64\[\].*float32\[\]"):
+            run(lambda x: fg.cond(x[0] > 5, lambda: x[0], lambda: np.float64(0)))(F32)
+        with pytest.raises(CarryTypeError, match=r"branch 1 .*float64\[\].*float32\[3\]"):
+            run(lambda x: fg.cond(x[0] > 5, lambda: x, lambda: 0.0))(F32)
+    same(fg.jit(lambda x: fg.cond(x[0] > 5, lambda: True, lambda: False))(F32), False)
+
+
+LOOPS: dict[str, Callable[[Any, Any], Any]] = {
+    "scan": lambda step, init: fg.scan(lambda c, _: (step(c), None), init, None, 2),
+    "while_loop": lambda step, init: fg.while_loop(lambda c: fnp.sum(c["a"][0]) < 9, step, init),
+    "fori_loop": lambda step, init: fg.fori_loop(0, 2, lambda i, c: step(c), init),
+}
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("name", LOOPS)
+def test_messages(name: str, staged: bool) -> None:
+    loop = LOOPS[name]
+
+    def run(step: Any, init: Any) -> Any:
+        return fg.jit(lambda c: loop(step, c))(init) if staged else loop(step, init)
+
+    what = "scan" if staged and name == "fori_loop" else name
+    wider = lambda c: {"a": [c["a"][0] * np.float64(2)]}
+    with pytest.raises(CarryTypeError) as e:
+        run(wider, {"a": [F32]})
+    message = str(e.value)
+    assert f"{what}: the carry must keep its type: at ['a'][0] it was float32[3]" in message
+    assert "returned float64[3]" in message and "test_carries.py" in message
+    with pytest.raises(CarryTypeError, match=r"int64\[3\].*float64\[3\]"):  # no Python number
+        run(lambda c: {"a": [c["a"][0] * 0.5]}, {"a": [np.ones(3, int)]})
+    with pytest.raises(CarryTypeError, match=r"float64\[\].*float64\[1\]"):
+        run(lambda c: {"a": [fnp.reshape(c["a"][0], (1,))]}, {"a": [0.0]})
+    with pytest.raises(CarryTypeError, match=rf"{what}.*structure"):
+        run(lambda c: {"b": c["a"]}, {"a": [F32]})
+
+
+# --- checkpoint_every ----------------------------------------------------------------------------
+
+
+def recurrent(m: Any, every: int | None = None, reverse: bool = False) -> Callable[..., Any]:
+    more = {} if every is None else {"checkpoint_every": every}
+
+    def f(w: Any, h: Any, xs: Any) -> Any:
+        def step(c: Any, x: Any) -> Any:
+            h = fnp.tanh(w @ c["h"] + x)
+            return {"h": h, "n": c["n"] + 1}, (h * x, c["n"])
+
+        end, (ys, n) = m.scan(step, {"h": h, "n": 0}, xs, reverse=reverse, **more)
+        return fnp.sum(end["h"] ** 3) * end["n"] + fnp.sum(ys.T**2 * (n + 1))
+
+    return f
+
+
+ALL = (0, 1, 2)
+STACK = np.stack([XS, 2 * XS])
+DERIVATIVES: dict[str, tuple[Callable[[Any, Any], Any], tuple[Any, ...]]] = {
+    "value": (lambda m, f: f, (W, H, XS)),
+    "grad": (lambda m, f: m.grad(f, ALL), (W, H, XS)),
+    "jvp": (lambda m, f: lambda *a: m.jvp(f, a, a), (W, H, XS)),
+    "jvp of grad": (lambda m, f: lambda *a: m.jvp(m.grad(f, ALL), a, a), (W, H, XS)),
+    "hessian": (lambda m, f: m.hessian(f, 1), (W, H, XS)),
+    "vmap of grad": (lambda m, f: m.vmap(m.grad(f, ALL), (None, None, 0)), (W, H, STACK)),
+    "grad of vmap": (
+        lambda m, f: m.grad(lambda *a: m.vmap(f, (None, None, 0))(*a).sum(), ALL),
+        (W, H, STACK),
+    ),
+}
+
+
+@pytest.mark.parametrize("every", [1, 3, 4, 11, 99])
+@pytest.mark.parametrize("mode", DERIVATIVES)
+def test_checkpoint_every(mode: str, every: int) -> None:
+    transform, args = DERIVATIVES[mode]
+    reverse = every == 4
+    wanted = transform(jax, recurrent(lax, reverse=reverse))(*args)
+    ours = transform(fg, recurrent(fg, every, reverse))
+    same(ours(*args), wanted)
+    if every == 4:
+        for backend in ("numpy", "xla"):
+            same(fg.jit(ours, backend=backend)(*args), wanted)
+
+
+def test_checkpoint_every_of_what_needs_values() -> None:
+    def f(x: Any, every: Any) -> Any:
+        def step(c: Any, _: Any) -> Any:
+            return (c * x if c < 5 else c * 0.5), None  # Python's if
+
+        return fg.scan(step, x, None, 7, checkpoint_every=every)[0]
+
+    assert fg.grad(lambda x: f(x, None))(2.0) == fg.grad(lambda x: x**5 / 8)(2.0)
+    assert f(2.0, 3) == f(2.0, None)
+    g = lambda c, every: fg.scan(
+        lambda c, _: ((c * c if c < 5 else c * 0.5), None), c, None, 7, checkpoint_every=every
+    )[0]
+    assert fg.grad(g)(2.0, 3) == fg.grad(g)(2.0, None)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "2", True])
+def test_checkpoint_every_must_be_positive(every: Any) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint_every must be a positive int, got"):
+        fg.scan(lambda c, x: (c, x), 0.0, XS, checkpoint_every=every)
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_memory_of_checkpoint_every(staged: bool) -> None:
+    n, size = 400, 10_000
+
+    def f(x: Any) -> Any:
+        step = lambda c, _: (fnp.sin(c), None)
+        return fnp.sum(fg.scan(step, x, None, n, checkpoint_every=20)[0])
+
+    x = np.ones(size)
+    gradient = fg.jit(fg.grad(f)) if staged else fg.grad(f)
+    gradient(x)
+    tracemalloc.start()
+    gradient(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 3 * 20 * x.nbytes  # 3 sqrt(n) states
+    assert fg.saved_residuals(f)(x).bytes <= 23 * x.nbytes
+    assert fg.saved_residuals(fg.jit(f))(x).bytes <= 23 * x.nbytes
+
+
+def test_a_checkpoint_inside_a_staged_loop_keeps_its_argument_only() -> None:
+    n, size = 50, 1000
+    layer = lambda x: fnp.tanh(fnp.exp(fnp.sin(x)) * fnp.cos(x))
+
+    def f(layer: Any) -> Any:
+        return fg.jit(lambda x: fnp.sum(fg.scan(lambda c, _: (layer(c), None), x, None, n)[0]))
+
+    x = np.ones(size)
+    plain = fg.saved_residuals(f(layer))(x).bytes
+    kept = fg.saved_residuals(f(fg.checkpoint(layer)))(x).bytes
+    assert kept <= (n + 2) * x.nbytes < plain / 3
+    same(fg.grad(f(fg.checkpoint(layer)))(x), fg.grad(f(layer))(x))
