@@ -47,7 +47,7 @@ def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = np.int3
     Source:
       jax.random.randint.
     """
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(np.int32 if dtype is None else dtype)
     if dtype.kind not in "iu" or any(dtype_of(v).kind not in "iu" for v in (minval, maxval)):
         raise TypeError(
             f"randint takes integers, got dtype {dtype} and bounds of dtypes {dtype_of(minval)} "
@@ -137,8 +137,9 @@ def rademacher(key: Any, shape: Any = (), dtype: Any = np.int32) -> Any:
     Source:
       jax.random.rademacher.
     """
-    dtype = np.dtype(dtype)
-    ones = cast(bernoulli(key, 0.5, as_shape(shape)), dtype)
+    dtype = np.dtype(np.int32 if dtype is None else dtype)
+    half = np.float64(0.5) if dtype.itemsize == 8 else 0.5  # as in JAX, which then has x64
+    ones = cast(bernoulli(key, half, as_shape(shape)), dtype)
     return cast(2 * ones - 1, dtype)
 
 

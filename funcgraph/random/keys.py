@@ -13,15 +13,23 @@ from funcgraph.errors import RandomKeyError
 from funcgraph.ops.structural import cast
 from funcgraph.random.threefry import PAIRS, fold, random_bits
 
-__all__ = ["as_key", "as_shape", "bits", "fold_in", "key", "split"]
+__all__ = [
+    "PRNGKey", "as_key", "as_shape", "bits", "clone", "fold_in", "key", "key_data", "split",
+    "wrap_key_data",
+]  # fmt: skip
+
+
+def _untyped(keys: Any) -> Any:
+    if KIND[type(keys)] == JAX and jax_name("jax.dtypes.issubdtype")(
+        keys.dtype, jax_name("jax.dtypes.prng_key")
+    ):
+        return jax_name("jax.random.key_data")(keys)
+    return keys
 
 
 def as_key(key: Any) -> Any:
     """Return a key as its uint32 pair; JAX's typed keys are unwrapped."""
-    if KIND[type(key)] == JAX and jax_name("jax.dtypes.issubdtype")(
-        key.dtype, jax_name("jax.dtypes.prng_key")
-    ):
-        key = jax_name("jax.random.key_data")(key)
+    key = _untyped(key)
     if KIND[type(key)] == NUMPY and not isinstance(key, np.ndarray):
         raise RandomKeyError(
             f"a random key is a uint32 array of shape (2,), got a {type(key).__name__}: make one "
@@ -68,6 +76,98 @@ def key(seed: int) -> Any:
         raise RandomKeyError(f"a seed is an integer, got {seed!r:.80}.")
     number = seed.__index__()
     return np.array([number >> 32 & 0xFFFFFFFF, number & 0xFFFFFFFF], np.uint32)
+
+
+def PRNGKey(seed: int) -> Any:  # noqa: N802  (JAX's name)
+    """Return the random key of a seed, by the name that JAX has for keys of this form.
+
+    Args:
+      seed: Integer; its lowest 64 bits count.
+
+    Returns:
+      uint32 array of shape (2,), as that of `key`.
+
+    Raises:
+      RandomKeyError: The seed is no integer.
+
+    Example:
+      >>> PRNGKey(42)
+      array([ 0, 42], dtype=uint32)
+
+    Source:
+      jax.random.PRNGKey.
+    """
+    return key(seed)
+
+
+def key_data(keys: Any) -> Any:
+    """Return the numbers that keys are made of.
+
+    Args:
+      keys: Random keys, of any shape; JAX's may be typed.
+
+    Returns:
+      uint32 array of shape (..., 2).
+
+    Raises:
+      RandomKeyError: keys are no random keys.
+
+    Example:
+      >>> key_data(key(42))
+      array([ 0, 42], dtype=uint32)
+
+    Source:
+      jax.random.key_data.
+    """
+    keys = _untyped(keys)
+    aval = aval_of(keys)
+    if aval.shape[-1:] != (2,) or aval.dtype != np.uint32:
+        raise RandomKeyError(
+            f"random keys are a uint32 array of shape (..., 2), got {aval}. Make one with "
+            "funcgraph.random.key(seed)."
+        )
+    return keys
+
+
+def wrap_key_data(key_bits_array: Any) -> Any:
+    """Return the keys made of some numbers: the very array, since keys here have no type.
+
+    Args:
+      key_bits_array: uint32 array of shape (..., 2).
+
+    Returns:
+      That array.
+
+    Raises:
+      RandomKeyError: The array has another shape or dtype.
+
+    Example:
+      >>> wrap_key_data(key_data(key(42)))
+      array([ 0, 42], dtype=uint32)
+
+    Source:
+      jax.random.wrap_key_data.
+    """
+    return key_data(key_bits_array)
+
+
+def clone(key: Any) -> Any:
+    """Return a key that may be used once more: the key itself, as no key's use is counted here.
+
+    Args:
+      key: Random key.
+
+    Returns:
+      The key.
+
+    Example:
+      >>> clone(PRNGKey(42))
+      array([ 0, 42], dtype=uint32)
+
+    Source:
+      jax.random.clone.
+    """
+    return as_key(key)
 
 
 def split(key: Any, num: int | tuple[int, ...] = 2) -> Any:
@@ -147,7 +247,7 @@ def bits(key: Any, shape: Any = (), dtype: Any = np.uint32) -> Any:
     Source:
       Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; jax.random.bits.
     """
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(np.uint32 if dtype is None else dtype)
     if dtype.kind != "u":
         raise TypeError(f"bits have an unsigned integer dtype, got {dtype}.")
     return random_bits(as_key(key), shape=as_shape(shape), width=8 * dtype.itemsize)

@@ -16,7 +16,7 @@ from funcgraph.core.primitive import Elementwise, Primitive, Unary, Zero, aligne
 from funcgraph.ops.elementwise import exp
 from funcgraph.random.threefry import blocks, random_bits
 
-__all__ = ["erf_inv", "normals", "unit"]
+__all__ = ["erf_inv", "normal_from_bits", "normals", "unit"]
 
 _BLOCK = 1 << 14  # numbers at a time, so that they stay in the cache
 _UNSIGNED = {2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -146,19 +146,22 @@ def _np_erf_inv(x: Any) -> Any:
         return _by_blocks(_double, x.astype(np.float64, copy=False))
 
 
+def normal_from_bits(bits: Any, dtype: Any) -> Any:
+    """Return standard normal numbers from random bits of the same size, on NumPy."""
+    low, high = _normal_range(dtype)
+    u = _np_unit(bits, dtype)
+    u *= high - low
+    u += low
+    return _np_erf_inv(np.maximum(low, u)) * dtype.type(math.sqrt(2))
+
+
 def _np_normal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     key = np.asarray(key)
     if key.ndim > 1:
-        low, high = _normal_range(dtype)
-        u = _np_unit(random_bits(key, shape=shape, width=8 * dtype.itemsize), dtype)
-        return dtype.type(math.sqrt(2)) * _np_erf_inv(np.maximum(low, u * (high - low) + low))
-    low, high = _normal_range(dtype)
+        return normal_from_bits(random_bits(key, shape=shape, width=8 * dtype.itemsize), dtype)
     out = np.empty(math.prod(shape), dtype)
     for part, bits in blocks(key, out.size, 8 * dtype.itemsize):
-        u = _np_unit(bits, dtype)
-        u *= high - low
-        u += low
-        np.multiply(_np_erf_inv(np.maximum(low, u, out=u)), dtype.type(math.sqrt(2)), out=out[part])
+        out[part] = normal_from_bits(bits, dtype)
     return out.reshape(shape)[()]
 
 

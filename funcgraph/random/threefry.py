@@ -15,7 +15,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, ndim_of
 from funcgraph.core.primitive import Primitive, Zero, aligned
 
-__all__ = ["PAIRS", "blocks", "fold", "random_bits"]
+__all__ = ["PAIRS", "block", "blocks", "fold", "number", "random_bits"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA  # of the key schedule
@@ -74,6 +74,18 @@ def blocks(key: Any, count: int, width: int) -> Iterator[tuple[slice, Any]]:
         np.add(numbers[:n], np.uint32(start & 0xFFFFFFFF), out=x1)
         _encrypt_in_place(k0, k1, x0, x1, scratch)
         yield slice(start, start + n), _join(x0, x1, width)
+
+
+def block(keys: Any, place: Any) -> Any:
+    """Return a block for each column of keys, on NumPy: again keys, of shape (2, lanes)."""
+    with np.errstate(over="ignore"):
+        return np.stack(_encrypt(keys[0], keys[1], np.uint32(0), np.uint32(place)))
+
+
+def number(keys: Any, place: Any, width: int) -> Any:
+    """Return the number of some width that stands at a place in the stream of each key."""
+    x0, x1 = block(keys, place)
+    return _join(x0, x1, width)
 
 
 def _one_key(key: Any, count: int, width: int) -> Any:
