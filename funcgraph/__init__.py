@@ -22,7 +22,7 @@ from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
-from funcgraph.ops.indexing import at
+from funcgraph.ops.updates import at
 from funcgraph.optim import minimize
 from funcgraph.sparse import (
     hessian_sparsity,

@@ -35,8 +35,8 @@ INTEGER_RESULTS = (
 
 # Functions that a traced array must not enter: a remark says why, or what to use instead.
 REFUSALS = {
-    "writes into its argument: use np.where": "copyto putmask",
-    "writes into its argument: use funcgraph.numpy's with inplace=False, or funcgraph.at": (
+    "writes into copies and np.zeros_like(x) only; else use np.where": "copyto putmask",
+    "writes into copies and np.zeros_like(x) only; else funcgraph.numpy's with inplace=False": (
         "fill_diagonal place put put_along_axis"
     ),
     "makes a plain array: use np.stack or the function of funcgraph.numpy": (

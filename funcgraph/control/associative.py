@@ -1,6 +1,6 @@
 """`associative_scan`: all prefixes of an associative operation, in O(log n) calls.
 
-May import `core`, `ops`, `tree`, `control.types`.
+May import `core`, `ops`, `tree`, `transforms.arguments`, `control.types`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from funcgraph.control.types import common_length
 from funcgraph.core.aval import ndim_of, shape_of
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import concatenate, moved, normalize_axis, reshape, stack
+from funcgraph.transforms.arguments import run, snapshot
 
 __all__ = ["associative_scan"]
 
@@ -47,7 +48,7 @@ def associative_scan(
     Source:
       Blelloch, "Prefix sums and their applications", 1990; jax.lax.associative_scan.
     """
-    leaves, structure = tree.flatten(elems)
+    leaves, structure = tree.flatten(snapshot(elems))
     axes = [normalize_axis(axis, ndim_of(x)) for x in leaves]
     rows = [moved(x, a, 0) if a else x for x, a in zip(leaves, axes, strict=True)]
     common_length("associative_scan", rows, None)
@@ -56,7 +57,8 @@ def associative_scan(
     def combine(a: Leaves, b: Leaves) -> Leaves:
         if reverse:
             a, b = b, a
-        return tree.leaves(fn(tree.unflatten(structure, a), tree.unflatten(structure, b)))
+        pair = (tree.unflatten(structure, a), tree.unflatten(structure, b))
+        return tree.leaves(run(fn, pair, {}))
 
     if reverse:
         rows = [index(x, back) for x in rows]

@@ -20,7 +20,7 @@ from funcgraph.core.aval import aval_of, promote, shape_of
 from funcgraph.core.graph import Graph, Var
 from funcgraph.ops.elementwise import maximum, minimum, not_equal
 from funcgraph.ops.structural import cast, where
-from funcgraph.transforms.arguments import run
+from funcgraph.transforms.arguments import run, snapshot
 from funcgraph.transforms.stage import stage, stage_closed
 
 __all__ = ["cond", "select", "switch"]
@@ -121,6 +121,7 @@ def cond(
             f"cond needs a condition of shape (), got shape {shape_of(pred)}. Use vmap to choose "
             "for every element, or np.where."
         )
+    operands = snapshot(operands)
     if not is_unknown(pred):
         return run(true_fun if bool(pred) else false_fun, operands, {})
     number = cast(not_equal(pred, 0), np.int32)
@@ -160,6 +161,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     if aval.shape != () or aval.dtype.kind not in "iu":
         raise TypeError(f"switch needs an integer of shape (), got {aval}.")
     last = len(branches) - 1
+    operands = snapshot(operands)
     if not is_unknown(index):
         value = index if isinstance(index, int) else int(np.asarray(_plain(index)))
         return run(branches[min(max(value, 0), last)], operands, {})

@@ -19,7 +19,7 @@ from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.core.trace import KIND, NUMPY, TRACER, ValueTracer
 from funcgraph.errors import ConcretizationError, user_line
-from funcgraph.transforms.arguments import all_finite, name_of, positions, run
+from funcgraph.transforms.arguments import all_finite, name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.linear import jvp
@@ -107,6 +107,7 @@ def checkpoint(
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = snapshot((args, kwargs))
         fixed = positions(static_argnums, len(args))
         free = tuple(x for k, x in enumerate(args) if k not in fixed)
         leaves, structure = tree.flatten((free, kwargs))

@@ -18,7 +18,7 @@ from funcgraph.core.aval import aval_of, dtype_of, shape_of
 from funcgraph.core.trace import KIND, TRACER
 from funcgraph.errors import CustomRuleError
 from funcgraph.ops.structural import zeros
-from funcgraph.transforms.arguments import name_of, run
+from funcgraph.transforms.arguments import name_of, run, snapshot
 
 __all__ = ["custom_gradient", "custom_jvp", "custom_vjp"]
 
@@ -113,7 +113,7 @@ class _Custom:
                 f"{name_of(self._fun)} has keyword-only arguments {sorted(bound.kwargs)}, which "
                 "custom rules cannot take: make them positional."
             )
-        return _Call(self, bound.args).result()
+        return _Call(self, snapshot(bound.args)).result()
 
 
 class _Call:
@@ -185,7 +185,7 @@ class _Call:
         n = len(self.leaves)
         residuals = tree.unflatten(self.residuals, held[n + len(self.traced) :])
         ct = tree.unflatten(self.outputs, cts)
-        found = self.custom._bwd(*self.nondiff(held), residuals, ct)
+        found = run(self.custom._bwd, (*self.nondiff(held), residuals, ct), {})
         if not isinstance(found, (tuple, list)) or len(found) != len(self.free):
             names = self._names()
             raise CustomRuleError(
@@ -230,7 +230,7 @@ class _Call:
         assert self.custom._jvp is not None
         primals = tuple(self.rebuilt(leaves)[k] for k in self.free)
         dots = tuple(tree.unflatten(self.structure, tangents[: len(self.leaves)]))
-        pair = self.custom._jvp(*self.nondiff(leaves), primals, dots)
+        pair = run(self.custom._jvp, (*self.nondiff(leaves), primals, dots), {})
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise CustomRuleError(
                 f"the jvp rule of {self.name} must return (output, tangent), got {pair!r:.80}."

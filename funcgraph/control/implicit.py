@@ -20,7 +20,7 @@ from funcgraph.core.aval import aval_of, dtype_of, is_inexact, shape_of
 from funcgraph.core.trace import KIND, TRACER
 from funcgraph.errors import CustomRuleError, TreeError
 from funcgraph.ops.structural import zeros
-from funcgraph.transforms.arguments import name_of, run
+from funcgraph.transforms.arguments import name_of, run, snapshot
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
 from funcgraph.transforms.stage import stage_closed
@@ -373,7 +373,7 @@ def custom_linear_solve(
       jax.lax.custom_linear_solve; Giles, "Collected matrix derivative results for forward and
       reverse mode algorithmic differentiation", 2008, section 2.3.1.
     """
-    b = tree.map(_strong, b)
+    b = tree.map(_strong, snapshot(b))
     system = _Staged(matvec, (b,))
     shapes = tree.unflatten(system.outputs, system.graph.output_avals)
     _check_like("custom_linear_solve: what matvec returns", shapes, "b", b)

@@ -24,7 +24,7 @@ from funcgraph.errors import ConcretizationError
 from funcgraph.ops.elementwise import logical_and
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import cast, concatenate, reshape, stack, where
-from funcgraph.transforms.arguments import run
+from funcgraph.transforms.arguments import run, snapshot
 from funcgraph.transforms.stage import abstract, eval_shape, is_staging, stage_closed
 from funcgraph.transforms.vmap import vmap
 
@@ -70,7 +70,7 @@ def scan(
     Source:
       jax.lax.scan.
     """
-    n = common_length("scan", xs, length)
+    n, init, xs = common_length("scan", xs, length), snapshot(init), snapshot(xs)
     if checkpoint_every is not None:
         return _blocks(f, init, xs, n, reverse, unroll, _positive(checkpoint_every))
     if is_staging():
@@ -221,7 +221,7 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     Source:
       jax.lax.map.
     """
-    n = common_length("map", xs, None)
+    n, xs = common_length("map", xs, None), snapshot(xs)
     if batch_size is None:
         return scan(lambda _, x: (None, f(x)), None, xs)[1]
     whole = n // batch_size
@@ -258,6 +258,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     Source:
       jax.lax.fori_loop.
     """
+    init_val = snapshot(init_val)
     if is_unknown(lower) or is_unknown(upper):
         start = (cast(lower, np.int64), cast(upper, np.int64), init_val)
         step = lambda s: (s[0] + 1, s[1], body_fun(s[0], s[2]))  # noqa: E731
@@ -310,6 +311,7 @@ def while_loop(
     Source:
       jax.lax.while_loop.
     """
+    init_val = snapshot(init_val)
     if max_steps is not None and (is_staging() or is_unknown(run(cond_fun, (init_val,), {}))):
         return _bounded(cond_fun, body_fun, _settled(body_fun, init_val), max_steps)
     step = lambda c: (run(body_fun, (c,), {}),)  # noqa: E731

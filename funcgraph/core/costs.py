@@ -171,7 +171,7 @@ _FLOPS: dict[str, Rule] = {
     "matmul": _matmul,
     "einsum_pair": _einsum,
     "convolve": _convolve,
-    "index_add": _added,
+    **dict.fromkeys(["index_add", "index_max", "index_min", "index_mul"], _added),
     "index_sum": lambda x, y, _: sum(map(_size, x)),
     **dict.fromkeys(["argsort", "argpartition", "partition_order", "lexsort"], _sorted),
     "searchsorted": _searched(1),

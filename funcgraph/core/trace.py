@@ -186,14 +186,16 @@ class Tracer:
         raise TracerConversionError(
             f"{what} on {_describe(self)} would silently cut the gradient. To join traced arrays "
             "use np.stack([...]), funcgraph.numpy.array([...]), or funcgraph.numpy.sum([...]) and "
-            "the like; to fill a buffer, funcgraph.at(buffer)[i].set(x). For the number without "
+            "the like; to fill an array, make it with np.zeros_like(x) of a traced x or with "
+            "funcgraph.numpy.zeros(...), or use funcgraph.at(a)[i].set(x). For the number without "
             "its derivative write funcgraph.concrete(x); to go on computing with it as a "
             "constant, funcgraph.stop_gradient(x)."
         )
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise InPlaceWriteError(
-            f"{_describe(self)} cannot be written in place. Use "
+            f"{_describe(self)} cannot be written in place: it is an input, or the result of an "
+            "operation. Make a copy first, `x = x.copy()`, which can be written; or use "
             "`x = funcgraph.at(x)[index].set(value)` (or .add), np.where, or np.stack."
         )
 
@@ -262,12 +264,17 @@ def unsupported(func: Any, why: str = "is not known to funcgraph") -> NoReturn:
 def _ufunc_general(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
     """Handle a ufunc called with keywords or by one of its methods, or unknown."""
     out = kwargs.pop("out", None) or ()
-    if method == "at" or any(o is not None for o in (out if type(out) is tuple else (out,))):
+    outs = out if type(out) is tuple else (out,)
+    targets = inputs[:1] if method == "at" else [o for o in outs if o is not None]
+    if targets and all(isinstance(o, Tracer) for o in targets):
+        return UFUNC_METHODS["write"](ufunc, method, inputs, outs, kwargs)
+    if targets:
         raise InPlaceWriteError(
             f"np.{ufunc.__name__} was asked to write its result into an existing array (out=, "
             f"ufunc.at, or `a += x` with a plain array a) while an operand is traced. Write "
-            f"`a = np.{ufunc.__name__}(a, x)` or `a = a + x` instead; for indexed updates use "
-            "funcgraph.at(a)[index].add(x)."
+            f"`a = np.{ufunc.__name__}(a, x)` or `a = a + x` instead, or make a with "
+            "np.zeros_like(x), funcgraph.numpy.zeros(...) or funcgraph.numpy.copy(a): it can be "
+            "written; for indexed updates use funcgraph.at(a)[index].add(x)."
         )
     if ufunc not in UFUNCS and "scipy.special" in sys.modules:
         importlib.import_module("funcgraph.scipy.special")  # SciPy's ufuncs are declared there

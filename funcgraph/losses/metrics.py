@@ -11,9 +11,9 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.errors import ShapeError
 from funcgraph.losses._common import check_integer, check_shapes
 from funcgraph.losses.regression import absolute_error
-from funcgraph.ops.indexing import at
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reshape
+from funcgraph.ops.updates import at
 
 __all__ = [
     "accuracy",

@@ -1,4 +1,4 @@
-"""How a NumPy function is made differentiable: one decorator. May import `core`.
+"""How a NumPy function is made differentiable: one decorator. May import `core`, `ops.buffers`.
 
     @function(np.median)
     def median(a, axis=None, ...): ... written with primitives and other such functions ...
@@ -17,11 +17,25 @@ from typing import Any
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.trace import FUNCTIONS, JAX, KIND, TRACER
 from funcgraph.errors import ConcretizationError, InPlaceWriteError
+from funcgraph.ops.buffers import Mutable, frozen, store
 
 __all__ = ["NON_DIFFERENTIABLE", "concrete", "function", "kind_of", "known", "non_differentiable"]
 
 # NumPy functions that are applied to the plain values: their results carry no derivative.
 NON_DIFFERENTIABLE: set[Any] = set()
+
+# Functions that may return an argument, or a view of it; what the others return is a new array.
+# (Those that make arrays return ones that can be written.)
+MAY_SHARE = {
+    "array", "array_split", "asanyarray", "asarray", "asarray_chkfinite", "ascontiguousarray",
+    "asfortranarray", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
+    "broadcast_to", "copy", "diag", "diagonal", "diff", "dsplit", "einsum", "empty_like",
+    "expand_dims", "flip", "fliplr", "flipud", "full", "full_like", "histogram_bin_edges",
+    "hsplit", "imag", "ix_", "matrix_power", "matrix_transpose", "meshgrid", "moveaxis",
+    "nan_to_num", "ones_like", "permute_dims", "polyder", "polyint", "ravel", "real",
+    "real_if_close", "require", "reshape", "rollaxis", "rot90", "split", "squeeze", "swapaxes",
+    "transpose", "trim_zeros", "unstack", "vsplit", "zeros_like",
+}  # fmt: skip
 
 
 def kind_of(args: Any) -> int:
@@ -48,16 +62,15 @@ def function(numpy_function: Callable[..., Any], jax: str | None = None) -> Any:
         module = numpy_function.__module__.replace("numpy", "jax.numpy", 1)
         jax = f"{module}.{numpy_function.__name__}"
 
+    views = numpy_function.__name__ in MAY_SHARE
+
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         def traced(*args: Any, out: Any = None, **kwargs: Any) -> Any:
             if len(args) > 2:
                 args, out = _without_out(numpy_function, body, args, out)
             if out is not None:
-                raise InPlaceWriteError(
-                    f"out= of {numpy_function.__name__} cannot be used with traced arrays: "
-                    "use the returned value."
-                )
-            return body(*args, **kwargs)
+                return _write_out(numpy_function.__name__, out, body(*args, **kwargs))
+            return body(*args, **kwargs) if views else frozen(body(*args, **kwargs))
 
         @functools.wraps(body)
         def public(*args: Any, **kwargs: Any) -> Any:
@@ -75,6 +88,15 @@ def function(numpy_function: Callable[..., Any], jax: str | None = None) -> Any:
         return public
 
     return register
+
+
+def _write_out(name: str, out: Any, result: Any) -> Any:
+    if not isinstance(out, Mutable):
+        raise InPlaceWriteError(
+            f"out= of {name} cannot be used with traced arrays: use the returned value, or an "
+            "array made with np.zeros_like(x) of a traced x or with funcgraph.numpy.zeros(...)."
+        )
+    return store(out, result, f"out= of {name}")
 
 
 @functools.cache

@@ -14,7 +14,6 @@ from numpy import (
     diag_indices,
     dtype,
     e,
-    empty,
     euler_gamma,
     eye,
     finfo,
@@ -38,7 +37,6 @@ from numpy import (
     ndindex,
     newaxis,
     ogrid,
-    ones,
     pi,
     s_,
     tri,
@@ -48,7 +46,6 @@ from numpy import (
     uint16,
     uint32,
     uint64,
-    zeros,
 )
 
 __all__ = [
@@ -60,7 +57,6 @@ __all__ = [
     "diag_indices",
     "dtype",
     "e",
-    "empty",
     "euler_gamma",
     "eye",
     "finfo",
@@ -84,7 +80,6 @@ __all__ = [
     "ndindex",
     "newaxis",
     "ogrid",
-    "ones",
     "pi",
     "s_",
     "tri",
@@ -94,5 +89,4 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
-    "zeros",
 ]

@@ -5,6 +5,7 @@ May import `core`, `ops`, `numpy._register`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import structural as st
+from funcgraph.ops.buffers import frozen, scope, writable
 
 __all__ = [
     "array",
@@ -25,6 +27,7 @@ __all__ = [
     "astype",
     "block",
     "copy",
+    "empty",
     "empty_like",
     "full",
     "full_like",
@@ -32,9 +35,11 @@ __all__ = [
     "linspace",
     "logspace",
     "meshgrid",
+    "ones",
     "ones_like",
     "require",
     "vander",
+    "zeros",
     "zeros_like",
 ]
 
@@ -89,8 +94,11 @@ def array(
 ) -> Any:
     """Make an array of numbers, arrays, or (nested) lists of such, traced ones included."""
     x = as_array(object)
-    y = with_ndim(as_dtype(x, dtype), ndmin)
-    return st.copy(y) if copy and y is object else y
+    same = as_dtype(x, dtype)
+    y = with_ndim(same, ndmin)
+    if same is object:  # what is made of a list, or cast, is a new array already
+        return writable(st.copy(y)) if copy else y
+    return writable(frozen(y))
 
 
 def _converter(numpy_function: Any, ndmin: int = 0) -> Any:
@@ -117,13 +125,13 @@ require = _converter(np.require)
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """Return x in another dtype; there is no derivative through integers and booleans."""
     y = as_dtype(x, dtype)
-    return st.copy(y) if copy and y is x else y
+    return writable(st.copy(y)) if copy and y is x else y
 
 
 @function(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     """Return a copy of a."""
-    return st.copy(as_array(a))
+    return writable(st.copy(strong(as_array(a))))
 
 
 # --- filled --------------------------------------------------------------------------------------
@@ -140,9 +148,8 @@ def _like(numpy_function: Any, make: Any) -> Any:
         device: Any = None,
     ) -> Any:
         a = as_array(a)
-        return make(
-            shape_of(a) if shape is None else shape, dtype_of(a) if dtype is None else dtype
-        )
+        dtype = dtype_of(a) if dtype is None else dtype
+        return writable(make(shape_of(a) if shape is None else shape, dtype))
 
     like.__name__ = like.__qualname__ = numpy_function.__name__
     like.__doc__ = "Make a constant array with the shape and dtype of a."
@@ -159,7 +166,7 @@ empty_like = _like(np.empty_like, np.zeros)  # zeros, lest chance enters a deriv
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: Any) -> Any:
     """Make an array of the given shape in which every element is fill_value (broadcast)."""
     shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
-    return st.broadcast_to(as_dtype(as_array(fill_value), dtype), shape)
+    return writable(frozen(st.broadcast_to(as_dtype(as_array(fill_value), dtype), shape)))
 
 
 @function(np.full_like)
@@ -177,6 +184,29 @@ def full_like(
     a = as_array(a)
     dtype = dtype_of(a) if dtype is None else dtype
     return full(shape_of(a) if shape is None else shape, fill_value, dtype)
+
+
+def _made(public: Any) -> Any:
+    """Let a function make arrays that can be written, inside a transformation."""
+
+    @functools.wraps(public)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made = public(*args, **kwargs)
+        return writable(made) if kwargs.get("copy", True) is True else made
+
+    return make
+
+
+zeros, ones = _made(np.zeros), _made(np.ones)
+zeros_like, ones_like = _made(zeros_like), _made(ones_like)
+empty_like, full, full_like = _made(empty_like), _made(full), _made(full_like)
+array, copy = _made(array), _made(copy)
+
+
+@functools.wraps(np.empty)
+def empty(*args: Any, **kwargs: Any) -> Any:
+    """Make an array to be filled; inside a transformation of zeros, lest chance enters."""
+    return np.empty(*args, **kwargs) if scope.get() is None else zeros(*args, **kwargs)
 
 
 # --- ranges --------------------------------------------------------------------------------------
@@ -297,7 +327,7 @@ def meshgrid(
     if not sparse and grids:
         full_shape = np.broadcast_shapes(*map(shape_of, grids))
         grids = [st.broadcast_to(g, full_shape) for g in grids]
-    return tuple(grids)
+    return frozen(tuple(grids)) if copy else tuple(grids)
 
 
 def _depth(arrays: Any, place: str = "arrays") -> int:

@@ -16,6 +16,7 @@ from funcgraph.numpy._register import function, known, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import special
+from funcgraph.ops.buffers import Mutable, store
 from funcgraph.ops.structural import cast, where, zeros
 
 __all__ = [
@@ -123,6 +124,9 @@ def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
     """Replace nan and infinities by finite numbers; the derivative there is zero."""
+    if isinstance(x, Mutable):
+        y = nan_to_num(x.read(), True, nan, posinf, neginf)
+        return y if copy else store(x, y, "np.nan_to_num with copy=False")
     x = as_array(x)
     dtype = dtype_of(x)
     if not is_inexact(dtype):

@@ -1,19 +1,20 @@
 """NumPy's chapter "Indexing routines": reading by positions and masks, choosing, grids of indices.
 
-Functions that write into an array come in two forms: as NumPy's they are refused, with
-`inplace=False`, as in JAX, those of this module return a new array. May import `core`, `ops`,
-`numpy._register`, `numpy.creation`, `numpy.manipulation`.
+Functions that write into an array come in two forms: NumPy's write, into arrays that can be written
+(`ops.buffers`); with `inplace=False`, as in JAX, those of this module return a new array.
+May import `core`, `ops`, `numpy._register`, `numpy.creation`, `numpy.manipulation`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.aval import aval_of, dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import FUNCTIONS, KIND, NUMPY
 from funcgraph.errors import InPlaceWriteError
 from funcgraph.numpy._register import (
@@ -27,8 +28,10 @@ from funcgraph.numpy.creation import as_array, as_dtype
 from funcgraph.numpy.manipulation import along, flat
 from funcgraph.ops import manipulation as lookups
 from funcgraph.ops import structural as st
+from funcgraph.ops.buffers import Mutable, frozen
 from funcgraph.ops.elementwise import greater, less, not_equal
-from funcgraph.ops.indexing import at, index
+from funcgraph.ops.indexing import index
+from funcgraph.ops.updates import at
 
 __all__ = [
     "argwhere",
@@ -342,7 +345,14 @@ def _writer(numpy_function: Any, instead: str = "") -> Any:
     instead = instead or f"`x = funcgraph.numpy.{name}(x, ..., inplace=False)`"
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        in_place = function(numpy_function)(_refusal(name, f"{instead}, or funcgraph.at"))
+        refuse = _refusal(name, f"{instead}, or funcgraph.at")
+
+        def write(a: Any, *args: Any, **kwargs: Any) -> None:
+            if not isinstance(a, Mutable):
+                refuse()
+            a[...] = body(a.read(), *frozen(args), **frozen(kwargs))
+
+        in_place = function(numpy_function)(write)
 
         @functools.wraps(body)
         def public(*args: Any, inplace: bool = True, **kwargs: Any) -> Any:
@@ -353,17 +363,38 @@ def _writer(numpy_function: Any, instead: str = "") -> Any:
     return register
 
 
-for _name, _instead in {
-    "copyto": "`x = np.where(mask, source, x)`",
-    "putmask": "`x = np.where(mask, values, x)`",
-}.items():
-    FUNCTIONS[getattr(np, _name)] = _refusal(_name, _instead)
-
-
 def _cycled(v: Any, count: int) -> Any:
     """Return the first `count` elements of v, flattened and repeated as often as needed."""
     v = flat(as_array(v))
     return index(v, np.arange(count) % max(shape_of(v)[0], 1))
+
+
+def _copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+    if not isinstance(dst, Mutable):
+        _refusal("copyto", "`x = np.where(mask, source, x)`, or make a copy first: x.copy()")()
+    source, mask = frozen(as_array(src)), frozen(as_array(where))
+    aval = aval_of(source)
+    given = aval.dtype if aval.weak is None else np.min_scalar_type(aval.weak(0))
+    if not np.can_cast(given, dst.dtype, casting):
+        raise InPlaceWriteError(
+            f"np.copyto: cannot cast from {aval.dtype} to {dst.dtype} according to the rule "
+            f"{casting!r}. Convert the source with .astype({dst.dtype})."
+        )
+    dst[...] = source if mask is True else st.where(mask, source, dst.read())
+
+
+def _putmask(a: Any, mask: Any, values: Any) -> None:
+    if not isinstance(a, Mutable):
+        _refusal("putmask", "`x = np.where(mask, values, x)`, or make a copy first: x.copy()")()
+    mask = frozen(as_array(mask))
+    if prod(shape_of(mask)) != a.size:
+        raise ValueError("putmask: mask and data must be the same size")
+    cycled = st.reshape(_cycled(frozen(values), a.size), shape=a.shape)
+    a[...] = st.where(st.reshape(mask, shape=a.shape), cycled, a.read())
+
+
+FUNCTIONS[np.copyto] = _copyto
+FUNCTIONS[np.putmask] = _putmask
 
 
 @_writer(np.put)

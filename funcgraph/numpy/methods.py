@@ -17,6 +17,7 @@ from funcgraph.errors import InPlaceWriteError, TracerConversionError
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import structural as st
 from funcgraph.ops.indexing import getitem
+from funcgraph.ops.updates import at
 
 __all__ = ["install"]
 
@@ -85,7 +86,8 @@ def _in_place(name: str, instead: str) -> Callable[..., Any]:
     def method(self: Any, *_: Any, **__: Any) -> Any:
         raise InPlaceWriteError(
             f"x.{name}(...) changes an array in place, which a traced array of shape {self.shape} "
-            f"does not allow. Use {instead}."
+            f"does not allow: it is an input, or the result of an operation. Make a copy first, "
+            f"`x = x.copy()`, which can be written; or use {instead}."
         )
 
     return _named(method, name, "Refuse: a traced array cannot be written in place.")
@@ -197,16 +199,16 @@ def formatted(self: Any, spec: str) -> str:
     return format(self.concrete(), spec) if spec else repr(self)
 
 
-def itself(self: Any, *_: Any) -> Any:
-    """Return the array itself: a traced array never changes, so it needs no copy."""
-    return self
+def copied(self: Any, *_: Any) -> Any:
+    """Return a copy of the array, which can be written."""
+    return FUNCTIONS[np.copy](self)
 
 
 OWN_ARGUMENTS: dict[str, Callable[..., Any]] = {
     "__array_namespace__": array_namespace,
     "__contains__": contains,
-    "__copy__": itself,
-    "__deepcopy__": itself,
+    "__copy__": copied,
+    "__deepcopy__": copied,
     "__format__": formatted,
     "__iter__": iterate,
     "__round__": rounded,
@@ -229,6 +231,7 @@ def _matrix_transpose(x: Any) -> Any:
 
 
 PROPERTIES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "at": (at, "Updated copies, as in JAX: x.at[index].set(v), .add(v), .multiply(v) ..."),
     "T": (transpose, "The array with its axes reversed."),
     "device": (lambda x: "cpu", 'NumPy\'s only device, "cpu".'),
     "flat": (flatten, "The elements along one axis, to read and iterate over; not to write."),

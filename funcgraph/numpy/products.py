@@ -13,6 +13,7 @@ from funcgraph.numpy.creation import as_array, strong
 from funcgraph.numpy.matrices import diagonal
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import linalg
+from funcgraph.ops.buffers import Mutable, Snapshot
 from funcgraph.ops.structural import (
     expand_dims,
     moved,
@@ -97,7 +98,14 @@ def _ordered(x: Any, axes: tuple[int, ...]) -> Any:
 @function(np.einsum)
 def einsum(*operands: Any, optimize: Any = False, **_: Any) -> Any:
     """Evaluate Einstein's summation convention, with every calling form of np.einsum."""
-    return linalg.einsum(*operands, optimize=optimize)
+    y = linalg.einsum(*operands, optimize=optimize)
+    arrays = [x for x in operands if hasattr(x, "shape")]
+    if len(arrays) == 1 and isinstance(arrays[0], Mutable):  # without a sum NumPy gives a view
+        probe = np.zeros(arrays[0].shape)
+        plain: list[Any] = [probe if x is arrays[0] else x for x in operands]
+        if np.may_share_memory(np.einsum(*plain), probe):
+            return Snapshot(arrays[0], y)
+    return y
 
 
 @function(np.kron)

@@ -17,7 +17,6 @@ from funcgraph.core.text import ARRAY
 from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import ShapeError, TracerConversionError
 from funcgraph.ops.structural import (
-    cast,
     expand_dims,
     reshape,
     spread,
@@ -26,7 +25,19 @@ from funcgraph.ops.structural import (
     zeros,
 )
 
-__all__ = ["ARRAY", "getitem", "index", "index_add", "index_set", "index_sum", "split_index"]
+__all__ = [
+    "ARRAY",
+    "aval_update",
+    "batch_update",
+    "getitem",
+    "index",
+    "index_add",
+    "index_set",
+    "index_sum",
+    "is_basic",
+    "join_index",
+    "split_index",
+]
 
 
 Template = tuple[Any, ...]
@@ -67,7 +78,8 @@ def split_index(idx: Any) -> tuple[Template, tuple[Any, ...]]:
     return tuple(template), tuple(arrays)
 
 
-def _join(template: Template, arrays: tuple[Any, ...]) -> Template:
+def join_index(template: Template, arrays: tuple[Any, ...]) -> Template:
+    """Return the index as NumPy takes it, from template and integer arrays."""
     if not arrays:
         return template
     rest = iter(arrays)
@@ -82,7 +94,7 @@ def is_basic(template: Template) -> bool:
 def _aval_getitem(x: Aval, *arrays: Aval, template: Template) -> Aval:
     dummies = tuple(np.broadcast_to(np.intp(0), a.shape) for a in arrays)
     probe = np.broadcast_to(np.zeros((), np.bool_), x.shape)
-    return Aval(probe[_join(template, dummies)].shape, x.dtype)
+    return Aval(probe[join_index(template, dummies)].shape, x.dtype)
 
 
 def _transpose_getitem(g: Any, x: Any, *arrays: Any, template: Template) -> Any:
@@ -90,7 +102,7 @@ def _transpose_getitem(g: Any, x: Any, *arrays: Any, template: Template) -> Any:
 
 
 def _add_into(buffer: Any, g: Any, x: Any, *arrays: Any, template: Template) -> None:
-    idx = _join(template, arrays)
+    idx = join_index(template, arrays)
     if is_basic(template) or not arrays:  # views and masks: each element at most once
         buffer[idx] += g
     else:
@@ -99,7 +111,7 @@ def _add_into(buffer: Any, g: Any, x: Any, *arrays: Any, template: Template) -> 
 
 def _np_getitem(x: Any, *arrays: Any, template: Template) -> Any:
     x = x if hasattr(x, "dtype") else np.asarray(x)  # a Python number has no axes to index
-    return x[_join(template, arrays)]
+    return x[join_index(template, arrays)]
 
 
 # --- batching -------------------------------------------------------------------------------------
@@ -195,7 +207,8 @@ def _batch_getitem(primitive: Any, size: int, args: Any, batched: Any, attrs: An
     return _ordered(getitem(x, *found, template=template), order)
 
 
-def _batch_update(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+def batch_update(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
+    """Batch an operation (x, v, *arrays, template=) that brings v into x at an index."""
     x, v, *arrays = args
     x = spread(x, size, batched[0])
     shape = shape_of(x)
@@ -217,9 +230,9 @@ def _batch_index_sum(primitive: Any, size: int, gs: Any, batched: Any, attrs: An
     for g, b, template in zip(gs, batched, attrs["templates"], strict=True):
         joined, found, order, inserted = batched_index(template, (), size, len(shape) - 1, True, ())
         if inserted:
-            rest = _batch_update(index_add, size, (rest, g), (True, b), {"template": template})
+            rest = batch_update(index_add, size, (rest, g), (True, b), {"template": template})
             continue
-        templates.append(_join(joined, found))
+        templates.append(join_index(joined, found))
         cts.append(_ordered(spread(g, size, b), tuple(int(k) for k in np.argsort(order))))
     total = index_sum(*cts, shape=shape, dtype=attrs["dtype"], templates=tuple(templates))
     return rest + total if len(cts) < len(gs) else total
@@ -230,7 +243,7 @@ def _batch_index_sum(primitive: Any, size: int, gs: Any, batched: Any, attrs: An
 getitem = Primitive(
     "getitem",
     _np_getitem,
-    lambda jax, x, *arrays, template: jax.numpy.asarray(x)[_join(template, arrays)],
+    lambda jax, x, *arrays, template: jax.numpy.asarray(x)[join_index(template, arrays)],
     _aval_getitem,
     Linear(_transpose_getitem, add_into=_add_into),
     _batch_getitem,
@@ -251,11 +264,12 @@ def _np_index_add(x: Any, v: Any, *arrays: Any, template: Template) -> Any:
 
 def _np_index_set(x: Any, v: Any, *arrays: Any, template: Template) -> Any:
     out = np.array(x, np.result_type(x, v))
-    out[_join(template, arrays)] = v
+    out[join_index(template, arrays)] = v
     return out
 
 
-def _aval_update(x: Aval, v: Aval, *arrays: Aval, template: Template) -> Aval:
+def aval_update(x: Aval, v: Aval, *arrays: Aval, template: Template) -> Aval:
+    """Return the aval of x after v was brought into it."""
     target = _aval_getitem(x, *arrays, template=template).shape
     extra = max(len(v.shape) - len(target), 0)  # leading axes of length 1 do no harm
     rest = zip(v.shape[::-1], target[::-1], strict=False)
@@ -274,13 +288,15 @@ def _read_back(g: Any, v: Any, arrays: Any, template: Template) -> Any:
 index_add = Primitive(
     "index_add",
     _np_index_add,
-    lambda jax, x, v, *arrays, template: jax.numpy.asarray(x).at[_join(template, arrays)].add(v),
-    _aval_update,
+    lambda jax, x, v, *arrays, template: (
+        jax.numpy.asarray(x).at[join_index(template, arrays)].add(v)
+    ),
+    aval_update,
     Linear(
         lambda g, x, v, *arrays, template: (g, _read_back(g, v, arrays, template)),
         count=2,
     ),
-    _batch_update,
+    batch_update,
 )
 
 
@@ -298,10 +314,12 @@ def _transpose_set(g: Any, x: Any, v: Any, *arrays: Any, template: Template) -> 
 index_set = Primitive(
     "index_set",
     _np_index_set,
-    lambda jax, x, v, *arrays, template: jax.numpy.asarray(x).at[_join(template, arrays)].set(v),
-    _aval_update,
+    lambda jax, x, v, *arrays, template: (
+        jax.numpy.asarray(x).at[join_index(template, arrays)].set(v)
+    ),
+    aval_update,
     Linear(_transpose_set, count=2),
-    _batch_update,
+    batch_update,
 )
 
 
@@ -332,44 +350,3 @@ index_sum = Primitive(
     ),
     _batch_index_sum,
 )
-
-
-class at:  # noqa: N801  (the name JAX users know)
-    """Return updated copies of an array: `at(x)[index].set(v)`, `.add(v)`, `.get()`.
-
-    Args:
-      x: Any array, traced or not; it is not changed.
-
-    Example:
-      >>> import numpy as np
-      >>> at(np.zeros(3))[1].set(5.0)
-      array([0., 5., 0.])
-    """
-
-    __slots__ = ("_arrays", "_template", "_x")
-
-    def __init__(self, x: Any) -> None:
-        self._x = x
-        self._template: Template = (...,)
-        self._arrays: tuple[Any, ...] = ()
-
-    def __getitem__(self, idx: Any) -> at:
-        new = at(self._x)
-        new._template, new._arrays = split_index(idx)
-        return new
-
-    def get(self) -> Any:
-        """Return x[index]."""
-        return getitem(self._x, *self._arrays, template=self._template)
-
-    def set(self, value: Any) -> Any:
-        """Return x with x[index] = value; where an index repeats, the last value stays."""
-        return self._update(index_set, value)
-
-    def add(self, value: Any) -> Any:
-        """Return x with value added at index; repeated indices add up."""
-        return self._update(index_add, value)
-
-    def _update(self, primitive: Primitive, value: Any) -> Any:
-        value = cast(value, dtype_of(self._x)) if dtype_of(value) != dtype_of(self._x) else value
-        return primitive(self._x, value, *self._arrays, template=self._template)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import aval_of, dtype_of, ndim_of, shape_of
-from funcgraph.core.trace import FUNCTIONS, UFUNC_METHODS, UFUNCS, unsupported
-from funcgraph.ops.indexing import index
+from funcgraph.core.trace import FUNCTIONS, KIND, NUMPY, UFUNC_METHODS, UFUNCS, unsupported
+from funcgraph.errors import InPlaceWriteError
+from funcgraph.ops.buffers import Mutable, frozen, store
+from funcgraph.ops.indexing import index, index_add, split_index
 from funcgraph.ops.reductions import cummax, cummin
 from funcgraph.ops.structural import (
     broadcast_to,
@@ -23,11 +25,13 @@ from funcgraph.ops.structural import (
     moved,
     normalize_axes,
     normalize_axis,
+    reshape,
     stack,
 )
 from funcgraph.ops.structural import (
     where as choose,
 )
+from funcgraph.ops.updates import at, index_max, index_min, index_mul, occurrences, places
 
 _REDUCE: dict[Any, Any] = {
     np.add: np.sum,
@@ -234,6 +238,76 @@ def reduceat(ufunc: Any, array: Any, indices: Any, axis: Any = 0, dtype: Any = N
     return stack(*pieces, axis=axis)
 
 
+# --- at, out= ------------------------------------------------------------------------------------
+
+# Ufuncs whose effect at a repeated index one primitive has.
+_AT = {np.add: index_add, np.multiply: index_mul, np.minimum: index_min, np.maximum: index_max}
+
+
+def _refused(what: str) -> InPlaceWriteError:
+    return InPlaceWriteError(
+        f"{what} writes into a traced array that is an input, or the result of an operation. Make "
+        "a copy first, `x = x.copy()`, which can be written; or use funcgraph.at(x)[index]."
+    )
+
+
+def write(
+    ufunc: Any, method: str, inputs: Any, outs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Apply a ufunc, or a method of it, that writes its result into an array."""
+    if method == "at":
+        return _ufunc_at(ufunc, *inputs)
+    name = f"np.{ufunc.__name__} with out="
+    if not all(isinstance(o, Mutable) for o in outs if o is not None):
+        raise _refused(name)
+    mask = kwargs.pop("where", True) if method == "__call__" else True
+    results = getattr(ufunc, method)(*map(frozen, inputs), **frozen(kwargs))
+    several = ufunc.nout > 1 and method == "__call__"
+    written = []
+    for out, result in zip(outs, results if several else (results,), strict=True):
+        if out is None:
+            written.append(result)
+            continue
+        kept = result if mask is True else choose(frozen(mask), result, out.read())
+        written.append(store(out, kept, name, broadcast=method == "__call__"))
+    return tuple(written) if several else written[0]
+
+
+def _ufunc_at(ufunc: Any, a: Any, indices: Any, *operands: Any) -> None:
+    """Apply a ufunc at an index; at repeated indices, one after the other."""
+    if not isinstance(a, Mutable):
+        raise _refused(f"np.{ufunc.__name__}.at (a ufunc.at)")
+    a.check()
+    if ufunc not in UFUNCS:
+        unsupported(ufunc)
+    x, v = a.read(), tuple(FUNCTIONS[np.asarray](frozen(v)) for v in operands)
+    template, arrays = split_index(frozen(indices))
+    if ufunc in _AT and np.can_cast(dtype_of(v[0]), a.dtype, "same_kind"):
+        value = cast(frozen(v[0]), a.dtype)
+        a.write(_AT[ufunc](x, value, *arrays, template=template))
+        return
+    if not all(KIND[type(k)] == NUMPY for k in arrays):
+        raise InPlaceWriteError(
+            f"np.{ufunc.__name__}.at applies the ufunc as often as an index comes, which cannot be "
+            "known of traced indices. Use funcgraph.at(x)[index] with set, add, multiply, min or "
+            "max."
+        )
+    numbers = np.asarray(places(a.shape, arrays, template))
+    values = [reshape(broadcast_to(frozen(w), numbers.shape), shape=(numbers.size,)) for w in v]
+    numbers = numbers.reshape(-1)
+    y = reshape(x, shape=(a.size,))
+    for chosen in occurrences(numbers):
+        place = at(y)[numbers[chosen]]
+        result = UFUNCS[ufunc](place.get(), *(w[chosen] for w in values))
+        if not np.can_cast(dtype_of(result), a.dtype, "same_kind"):
+            raise InPlaceWriteError(
+                f"np.{ufunc.__name__}.at: cannot cast the result from {dtype_of(result)} to "
+                f"{a.dtype} with casting rule 'same_kind'."
+            )
+        y = place.set(result)
+    a.write(reshape(y, shape=a.shape))
+
+
 UFUNC_METHODS.update(
     {
         "__call__": call,
@@ -241,5 +315,6 @@ UFUNC_METHODS.update(
         "outer": outer,
         "reduce": reduce,
         "reduceat": reduceat,
+        "write": write,
     }
 )

@@ -355,7 +355,7 @@ _RULES = _table(
     (_moved, "reshape transpose broadcast concatenate stack pad_zeros index_sum"),
     (_getitem, "getitem"),
     (_permute_along, "permute_along"),
-    (_index_add, "index_add"),
+    (_index_add, "index_add index_max index_min index_mul"),
     (_index_set, "index_set"),
     (_reduced, "reduce_sum reduce_prod reduce_max reduce_min"),
     (_cumulative, "cumsum cumprod cummax cummin"),

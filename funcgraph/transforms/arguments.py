@@ -24,6 +24,7 @@ from funcgraph.errors import (
     TangentMismatchError,
     TracerConversionError,
 )
+from funcgraph.ops.buffers import Scope, frozen, released, scope
 from funcgraph.ops.structural import cast, fit
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "positions",
     "run",
     "select",
+    "snapshot",
     "substitute",
 ]
 
@@ -47,19 +49,36 @@ def run(fun: Any, args: Any, kwargs: Any) -> Any:
     """Call the user's function on tracers.
 
     `buffer[i] = tracer` makes NumPy replace our error by a ValueError about sequences; it is
-    turned back into one that says what happened.
+    turned back into one that says what happened. Arrays that can be written never leave the
+    function: its result has their contents.
     """
+    here = Scope()
+    token = scope.set(here)
     try:
-        return fun(*args, **kwargs)
+        out = fun(*args, **kwargs)
+        return tree.map(released, out) if here.made else out
     except ValueError as error:
         if not isinstance(error.__cause__, TracerConversionError):
             raise
         raise InPlaceWriteError(
             "a traced value was written into a plain NumPy array (`buffer[i] = x`), which would "
-            "cut the gradient. Collect the values in a list and use np.stack, or write "
+            "cut the gradient. Make the array with np.zeros_like(x) of a traced x, with "
+            "funcgraph.numpy.zeros(...), or with funcgraph.numpy.copy(buffer): it can be written. "
+            "Or collect the values in a list and use np.stack, or write "
             "`buffer = funcgraph.at(buffer)[i].set(x)`.",
             error.__cause__.line,
         ) from None
+    finally:
+        scope.reset(token)
+
+
+def snapshot(x: Any) -> Any:
+    """Return a pytree as a transformation takes it in: of arrays that can be written, the contents.
+
+    What is written into them later does not change what the transformation has seen.
+    """
+    here = scope.get()
+    return tree.map(frozen, x) if here is not None and here.made else x
 
 
 def name_of(fun: Any) -> str:
@@ -201,7 +220,7 @@ def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: s
       what: Name of what was given, for messages.
       of: Name of what it belongs to.
     """
-    leaves, got = tree.flatten(given)
+    leaves, got = tree.flatten(snapshot(given))
     if got != structure:
         raise TangentMismatchError(
             f"{what} must have the structure of {of}: expected {structure}, got {got}."

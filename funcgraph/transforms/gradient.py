@@ -23,6 +23,7 @@ from funcgraph.transforms.arguments import (
     name_of,
     run,
     select,
+    snapshot,
     substitute,
 )
 from funcgraph.transforms.stage import staged_safe
@@ -39,7 +40,7 @@ def watch(chosen: Any, name: str, allow_int: bool, holomorphic: bool) -> Any:
     A leaf that may not vary (an integer, with allow_int) stays as it is, on a slot of its own.
     """
     tape = Tape()
-    leaves, structure = tree.flatten(chosen)
+    leaves, structure = tree.flatten(snapshot(chosen))
     traced = []
     for k, leaf in enumerate(leaves):
         where = lambda k=k: leaf_name(name, chosen, k)  # noqa: E731

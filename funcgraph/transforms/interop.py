@@ -18,7 +18,7 @@ from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.trace import JAX, KIND
 from funcgraph.errors import MissingPackageError
-from funcgraph.transforms.arguments import run
+from funcgraph.transforms.arguments import run, snapshot
 from funcgraph.transforms.stage import stage_closed
 
 __all__ = ["from_jax", "to_jax"]
@@ -57,7 +57,7 @@ def to_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = tree.flatten((args, kwargs))
+        leaves, structure = tree.flatten(snapshot((args, kwargs)))
         leaves = [jax_name("jax.numpy.asarray")(x) for x in leaves]
         found: Any = None
 
@@ -197,6 +197,7 @@ def from_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = snapshot((args, kwargs))
         leaves, structure = tree.flatten((args, kwargs))
         if any(KIND[type(x)] == JAX for x in leaves):
             return fun(*args, **kwargs)

@@ -24,7 +24,8 @@ from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
 from funcgraph.core.trace import KIND, NUMPY, TRACER
 from funcgraph.errors import StaticArgumentError, user_line
-from funcgraph.transforms.arguments import all_finite, name_of, run
+from funcgraph.ops.buffers import Scope, scope
+from funcgraph.transforms.arguments import all_finite, name_of, run, snapshot
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 
@@ -160,7 +161,7 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
-        leaves, structure, static = self._flatten(args, kwargs)
+        leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or any(KIND[type(x)] == TRACER for x in leaves):
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
@@ -218,11 +219,15 @@ class Jitted:
         del self._compilations[:-_MAX_ENTRIES]
         plan = StrongZeros(safe)
         token = strong_zeros.set(plan)
+        around = Scope()
+        here = scope.set(around)
         try:
             entry = self._stage(leaves, structure, static, plan)
         finally:
+            scope.reset(here)
             strong_zeros.reset(token)
-        if not entry.closed_over:  # another call may close over other tracers
+        # Another call may close over other tracers, or over other contents of the same array.
+        if not entry.closed_over and not around.foreign:
             self._entries[key] = entry
             if len(self._entries) > _MAX_ENTRIES:
                 self._entries.popitem(last=False)

@@ -24,6 +24,7 @@ from funcgraph.transforms.arguments import (
     gradient_of,
     name_of,
     run,
+    snapshot,
 )
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
 from funcgraph.transforms.gradient import leaf_name, record
@@ -76,7 +77,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
             f"jvp takes its primals in a tuple or list, got a {type(primals).__name__}: write "
             "jvp(f, (x,), (v,))."
         )
-    primals = tuple(primals)
+    primals = snapshot(tuple(primals))
     name = f"jvp of {name_of(fun)}"
     leaves, structure = tree.flatten(primals)
     leaves = [

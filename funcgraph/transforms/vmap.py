@@ -19,7 +19,7 @@ from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import BatchAxisError, TreeError
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import concatenate, moved, stack
-from funcgraph.transforms.arguments import name_of, run
+from funcgraph.transforms.arguments import name_of, run, snapshot
 from funcgraph.transforms.batching import Batch
 from funcgraph.transforms.collectives import named_axis
 
@@ -106,6 +106,7 @@ class _Lanes:
                 f"{name}: in_axes has {len(in_axes)} entries, but {len(args)} positional arguments "
                 "were passed."
             )
+        args, kwargs = snapshot((args, kwargs))
         leaves, self.structure = tree.flatten((args, kwargs))
         self.axes = _spread_axes(in_axes, args, name, "in_axes")
         self.axes += [0] * (len(leaves) - len(self.axes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from funcgraph.ops.indexing import ARRAY
@@ -95,6 +97,35 @@ REPEATED = [
     Sample((M, real(4, 4), ROWS), {"template": (ARRAY,)}, jax=False),
 ]
 
+# Products and extremes at an index: also zeros among repeated factors, and ties.
+# (JAX has the derivative of products by slices alone: see tests/unit/test_at.py for the rest.)
+MULS = [
+    write(M, real(4), 1),
+    write(M, real(3, 1), ALL, slice(0, 2)),
+    *(
+        replace(sample, jax=False)
+        for sample in [
+            write(C, cplx(3, 4), ARRAY, arrays=(np.array([2, 0, 1]),)),
+            write(M, real(MASK.sum()), MASK),
+            write(V, np.array(0.5), ARRAY, arrays=(np.array([1, 2]),)),
+            write(V, real(5), ARRAY, arrays=(np.array([1, 0, 1, 1, 3]),)),
+            write(V, np.array([0.0, 2.0, 0.0, 0.0]), ARRAY, arrays=(np.array([1, 0, 1, 0]),)),
+            write(M, real(4, 1), ARRAY, arrays=(ROWS,)),
+            write(
+                C, cplx(4), ARRAY, ARRAY, arrays=(np.array([0, 2, 0, 0]), np.array([1, 1, 1, 2]))
+            ),
+        ]
+    ),
+]
+EXTREMES = [
+    write(M, real(4), 1),
+    write(M, real(3, 1), ALL, slice(0, 2)),
+    write(M, real(4, 4), ARRAY, arrays=(ROWS,)),
+    write(V, real(2, 3), ARRAY, arrays=(np.array([[0, 1, 1], [1, -1, 0]]),)),
+    write(M, real(MASK.sum()), MASK),
+    write(V, np.array(0.25), ARRAY, arrays=(np.array([1, 3]),)),
+]
+
 SORTED = np.array([-1.0, 0.0, 0.0, 2.0, 5.0])
 AT = np.array([[-2.0, 0.0], [1.0, 5.0]])
 
@@ -174,6 +205,9 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "getitem": READS,
     "index_add": ADDS,
+    "index_max": EXTREMES,
+    "index_min": EXTREMES,
+    "index_mul": MULS,
     "index_set": SETS + REPEATED,
     "index_sum": [
         Sample(
