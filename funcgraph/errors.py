@@ -37,6 +37,7 @@ __all__ = [
     "TracerConversionError",
     "TreeError",
     "UnsupportedFunctionError",
+    "WindowError",
     "user_line",
 ]
 
@@ -76,6 +77,10 @@ class DtypeError(FuncgraphError, TypeError):
 
 class SparsityError(FuncgraphError, ValueError):
     """A matrix of derivatives is not zero where the given sparsity says so."""
+
+
+class WindowError(FuncgraphError, ValueError):
+    """A window, stride, padding, dilation or number of groups is none, or does not fit."""
 
 
 class NonLinearError(FuncgraphError, TypeError):

@@ -3,6 +3,8 @@
     elementwise operations    1 per element of the result, transcendental ones too
     reductions                1 per element that goes into the result, less one
     matmul, einsum, convolve  2 per product that is added up
+    conv and its transposes   the same, products with padding too
+    pooling                   1 per tap of every window
     fft                       5 n log2 n
     factorisations            the leading term of the textbook's count (the table below)
     movement, indexing, casts 0
@@ -117,6 +119,21 @@ def _convolve(x: Avals, y: Avals, attrs: dict[str, Any]) -> float:
     return 2 * short * (long if attrs["mode"] != "valid" else long - short + 1)
 
 
+def _correlated(form: Callable[[Avals, Avals], tuple[Aval, Aval]]) -> Rule:
+    """Return the rule of a convolution or a transpose of it; form gives its output and kernel."""
+
+    def rule(x: Avals, y: Avals, _: Any) -> float:
+        output, kernel = form(x, y)
+        return 2 * _size(output) * prod(kernel.shape[:-1])
+
+    return rule
+
+
+def _windows(x: Avals, y: Avals, attrs: dict[str, Any]) -> float:
+    window: int = attrs["window"]
+    return _size(x[0] if "length" in attrs else y[0]) * window
+
+
 def _sorted(x: Avals, y: Avals, attrs: dict[str, Any]) -> float:
     n = x[0].shape[attrs["axis"]]
     return sum(map(_size, x)) * ceil(log2(max(n, 1)))
@@ -172,6 +189,13 @@ _FLOPS: dict[str, Rule] = {
     "einsum_pair": _einsum,
     "convolve": _convolve,
     **dict.fromkeys(["index_add", "index_max", "index_min", "index_mul"], _added),
+    "conv": _correlated(lambda x, y: (y[0], x[1])),
+    "conv_input": _correlated(lambda x, y: (x[0], x[1])),
+    "conv_kernel": _correlated(lambda x, y: (x[1], y[0])),
+    **dict.fromkeys(
+        ["window_argmax", "window_max", "window_put", "window_spread", "window_sum", "window_take"],
+        _windows,
+    ),
     "index_sum": lambda x, y, _: sum(map(_size, x)),
     **dict.fromkeys(["argsort", "argpartition", "partition_order", "lexsort"], _sorted),
     "searchsorted": _searched(1),

@@ -26,9 +26,10 @@ _VIEWS = frozenset(
     ["reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier"]
 )
 # Primitives whose result is always memory of its own.
-_FRESH = frozenset(
-    ["matmul", "reduce_sum", "reduce_max", "concatenate", "stack", "where", "pad_zeros", "convert"]
-)
+_FRESH = frozenset([
+    "matmul", "reduce_sum", "reduce_max", "concatenate", "stack", "where", "pad_zeros", "convert",
+    "conv", "conv_input", "conv_kernel", "window_max", "window_sum", "window_put",
+])  # fmt: skip
 _SYMBOLS = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "less_equal": "<=",
     "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",

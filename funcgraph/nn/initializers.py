@@ -5,17 +5,22 @@ Each is, or returns, a function (key, shape, dtype) -> array. May import `random
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+import funcgraph.numpy as fnp
 from funcgraph import random
+from funcgraph.errors import ShapeError
 from funcgraph.ops.structural import broadcast_to
+from funcgraph.ops.updates import at
 
 __all__ = [
     "Initializer",
     "constant",
+    "delta_orthogonal",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -26,6 +31,7 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "orthogonal",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -227,3 +233,93 @@ he_uniform = _family(2.0, "fan_in", "uniform", "he_uniform", _HE)
 he_normal = _family(2.0, "fan_in", "truncated_normal", "he_normal", _HE)
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
+
+
+# --- orthogonal matrices -------------------------------------------------------------------------
+
+
+def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = np.float32) -> Initializer:
+    """Return the initialiser of matrices with orthonormal columns, or rows if these are fewer.
+
+    Args:
+      scale: Factor of the matrix.
+      column_axis: The axis that numbers the columns; the others together number the rows.
+      dtype: Default type of the elements, floating point.
+
+    Returns:
+      A function (key, shape, dtype) -> array, distributed uniformly over such matrices.
+
+    Raises:
+      ShapeError: The shape has fewer than 2 axes.
+
+    Example:
+      >>> import funcgraph as fg
+      >>> w = orthogonal()(fg.random.key(0), (2, 3), np.float64)
+      >>> (w @ w.T).round(6) + 0.0
+      array([[1., 0.],
+             [0., 1.]])
+
+    Source:
+      jax.nn.initializers.orthogonal; Saxe, McClelland and Ganguli, "Exact solutions to the
+      nonlinear dynamics of learning in deep linear neural networks", 2013.
+    """
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = dtype) -> Any:
+        if len(shape) < 2:
+            raise ShapeError(
+                f"orthogonal needs a shape with at least 2 axes, got {tuple(shape)}. Use normal, "
+                "uniform, zeros or constant."
+            )
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        columns = shape[column_axis]
+        others = list(shape)
+        del others[column_axis]
+        q = random.orthogonal(key, math.prod(others), (), dtype, columns)
+        q = fnp.moveaxis(q.reshape((*others, columns)), -1, column_axis)
+        return np.asarray(scale, dtype)[()] * q
+
+    return init
+
+
+def delta_orthogonal(
+    scale: Any = 1.0, column_axis: int = -1, dtype: Any = np.float32
+) -> Initializer:
+    """Return the initialiser of kernels that are orthogonal in the middle and 0 elsewhere.
+
+    A convolution with such a kernel keeps the norm of its input.
+
+    Args:
+      scale: Factor of the matrix.
+      column_axis: As of orthogonal, for the matrix (inputs, outputs).
+      dtype: Default type of the elements, floating point.
+
+    Returns:
+      A function (key, shape, dtype) -> array, for shapes (*window, inputs, outputs) with 1 to 3
+      axes of the window.
+
+    Raises:
+      ShapeError: The shape has another number of axes, or fewer outputs than inputs.
+
+    Example:
+      >>> import funcgraph as fg
+      >>> w = delta_orthogonal()(fg.random.key(0), (3, 2, 2))
+      >>> w.any(axis=(1, 2))
+      array([False,  True, False])
+
+    Source:
+      jax.nn.initializers.delta_orthogonal; Xiao et al., "Dynamical isometry and a mean field theory
+      of CNNs", 2018.
+    """
+    make = orthogonal(scale, column_axis, dtype)
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = dtype) -> Any:
+        if len(shape) not in (3, 4, 5) or shape[-1] < shape[-2]:
+            raise ShapeError(
+                "delta_orthogonal needs a shape (*window, inputs, outputs) with 1 to 3 axes of the "
+                f"window and at least as many outputs as inputs, got {tuple(shape)}."
+            )
+        middle = tuple((n - 1) // 2 for n in shape[:-2])
+        return at(np.zeros(shape, dtype))[middle].set(make(key, shape[-2:], dtype))
+
+    return init

@@ -60,6 +60,43 @@ case("instance_norm", nn.InstanceNorm2d(5, affine=True), torch.randn(3, 5, 4, 2)
 case("batch_norm_1", nn.BatchNorm1d(5), torch.randn(7, 5), True, AFFINE)
 case("batch_norm_2", nn.BatchNorm2d(5), torch.randn(3, 5, 4, 2), True, AFFINE)
 
+# --- convolutions: (O, I, *taps) becomes (*taps, I, O) ---
+
+
+def kernel(w):
+    return np.moveaxis(w, (0, 1), (-1, -2))
+
+
+def spread(w):
+    """(I, O, *taps) becomes (*taps, I, O), flipped: PyTorch's is the transpose of a convolution."""
+    taps = tuple(range(2, w.ndim))
+    return np.flip(np.moveaxis(w, (0, 1), (-2, -1)), tuple(k - 2 for k in taps))
+
+
+WEIGHTS = {"w": ("weight", kernel), "b": ("bias", same)}
+TRANSPOSED = {"w": ("weight", spread), "b": ("bias", same)}
+case("conv_1", nn.Conv1d(3, 4, 3, stride=2, padding=1), torch.randn(2, 3, 9), True, WEIGHTS)
+case("conv_2", nn.Conv2d(2, 3, (3, 2), dilation=(2, 1)), torch.randn(2, 2, 7, 5), True, WEIGHTS)
+case("conv_2_groups", nn.Conv2d(4, 6, 3, groups=2), torch.randn(2, 4, 5, 5), True, WEIGHTS)
+case("conv_3", nn.Conv3d(2, 3, 2, bias=False), torch.randn(2, 2, 4, 3, 3), True,
+     {"w": ("weight", kernel)})  # fmt: skip
+case("depthwise", nn.Conv2d(3, 6, 3, groups=3), torch.randn(2, 3, 5, 5), True, WEIGHTS)
+for k, cls in enumerate((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), 1):
+    x = torch.randn(2, 2, *(4, 3, 3)[:k])
+    case(f"conv_transpose_{k}", cls(2, 3, 3, stride=2), x, True, TRANSPOSED)
+case("max_pool", nn.MaxPool2d(2), torch.randn(2, 3, 6, 5), True, {})
+case("max_pool_overlapping", nn.MaxPool1d(3, 2, 1), torch.randn(2, 3, 9), True, {})
+case("avg_pool", nn.AvgPool2d(3, 2, 1), torch.randn(2, 3, 7, 7), True, {})
+case(
+    "avg_pool_inside",
+    nn.AvgPool3d(2, count_include_pad=False),
+    torch.randn(1, 2, 4, 4, 4),
+    True,
+    {},
+)
+case("adaptive_avg", nn.AdaptiveAvgPool2d((3, 2)), torch.randn(2, 3, 7, 5), True, {})
+case("adaptive_max", nn.AdaptiveMaxPool2d(3), torch.randn(2, 3, 7, 5), True, {})
+
 # Batch normalisation after 100 steps of training.
 module = nn.BatchNorm2d(3)
 steps = torch.randn(100, 4, 3, 2, 2) * torch.linspace(0.5, 3, 100)[:, None, None, None, None] + 1

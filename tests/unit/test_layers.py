@@ -22,6 +22,20 @@ LAYERS = {
     "instance_norm": nn.InstanceNorm(scale=True, bias=True),
     "batch_norm_1": nn.BatchNorm(),
     "batch_norm_2": nn.BatchNorm(),
+    "conv_1": nn.Conv(4, 3, strides=2, padding=1),
+    "conv_2": nn.Conv(3, (3, 2), dilation=(2, 1)),
+    "conv_2_groups": nn.Conv(6, 3, groups=2),
+    "conv_3": nn.Conv(3, 2, bias=False),
+    "depthwise": nn.DepthwiseConv(3, multiplier=2),
+    "conv_transpose_1": nn.ConvTranspose(3, 3, strides=2),
+    "conv_transpose_2": nn.ConvTranspose(3, 3, strides=2),
+    "conv_transpose_3": nn.ConvTranspose(3, 3, strides=2),
+    "max_pool": nn.MaxPool(2),
+    "max_pool_overlapping": nn.MaxPool(3, strides=2, padding=1),
+    "avg_pool": nn.AvgPool(3, strides=2, padding=1),
+    "avg_pool_inside": nn.AvgPool(2, count_include_pad=False),
+    "adaptive_avg": nn.AdaptiveAvgPool((3, 2)),
+    "adaptive_max": nn.AdaptiveMaxPool(3),
 }
 
 
@@ -78,7 +92,7 @@ def test_single_precision_second_order_and_batches(name):
     single = fg.tree.map(np.float32, (params, x))
     call = applied(layer, single[1])
     out = call(*single)
-    gradient = fg.grad(lambda p: np.sum(call(p, single[1])))(single[0])
+    gradient = fg.grad(lambda p: np.sum(call(*p)))(single)
     assert {v.dtype for v in fg.tree.leaves((out, gradient))} == {np.dtype(np.float32)}
     call = applied(layer, x)
     loss = lambda x: np.sum(call(params, x) ** 2 * w)
@@ -88,6 +102,46 @@ def test_single_precision_second_order_and_batches(name):
     close(fg.hvp(loss, (x,), (v,)), np.asarray(theirs), 1e-8)
     many = np.stack([x, 2 * x, x - 1])
     close(fg.vmap(lambda x: call(params, x))(many), np.stack([call(params, m) for m in many]))
+
+
+def test_filters_are_fixed_kernels_for_each_channel():
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 3))
+    edges = nn.Filter(nn.filters.laplace())
+    y = edges.apply({}, x)
+    around = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    neighbours = [
+        around[:, :-2, 1:-1],
+        around[:, 2:, 1:-1],
+        around[:, 1:-1, :-2],
+        around[:, 1:-1, 2:],
+    ]
+    close(y, sum(neighbours) - 4 * x)
+    assert edges.init(KEY, (-1, 6, 5, 3)) == ((-1, 6, 5, 3), {})
+    single = np.float32(x)
+    assert edges.apply({}, single).dtype == np.float32
+    for kernel in (nn.filters.gaussian(5, 1.2), nn.filters.box(3), nn.filters.sharpen()):
+        np.testing.assert_allclose(kernel.sum(), 1)
+    close(nn.filters.sobel(0).T, nn.filters.sobel(1))
+    close(nn.filters.laplace(True).sum(), 0)
+    with pytest.raises(LayerError, match=r"kernel of shape \(3, 3\).*got the shape \(2, 6, 5\)"):
+        edges.apply({}, x[..., 0])
+
+
+def test_global_pooling():
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 3))
+    close(nn.GlobalAvgPool().apply({}, x), x.mean((1, 2)))
+    close(nn.GlobalMaxPool().apply({}, x), x.max((1, 2)))
+
+
+def test_convolutions_that_do_not_fit():
+    with pytest.raises(LayerError, match="a window of 2 axes"):
+        nn.Conv(3, (3, 3)).init(KEY, (-1, 9, 2))
+    with pytest.raises(ShapeError, match="1 to 3 spatial axes"):
+        nn.Conv(3, 3).init(KEY, (-1, 9))
+    with pytest.raises(LayerError, match="multiples of that, got 3 inputs"):
+        nn.Conv(4, 3, groups=2).init(KEY, (-1, 9, 3))
+    with pytest.raises(ShapeError):
+        nn.serial(nn.Conv(4, 5)).init(KEY, (-1, 3, 3, 1))
 
 
 def test_embedding():
