@@ -22,7 +22,7 @@ NAN, INF = np.nan, np.inf
 
 
 class Row(NamedTuple):
-    """One convention: gradient of `code` (x is the argument, np the namespace) at a point."""
+    """One convention: gradient of `code` (x is the argument, np and nn namespaces) at a point."""
 
     code: str
     at: Any
@@ -39,6 +39,9 @@ KINKS = [
     Row("np.minimum(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
     Row("np.fmax(x, 0.0)", 0.0, 0.0, 0.0, "0.5", "the second of equals is chosen"),
     Row("np.clip(x, 0.0, 1.0)", 0.0, 0.5, 0.5, "1", "maximum, then minimum"),
+    Row("nn.relu(x)", 0.0, 0.0, 0.0, "0"),
+    Row("nn.relu6(x)", 6.0, 0.0, 0.0, "0"),
+    Row("nn.hard_tanh(x)", 1.0, 1.0, 1.0, "0"),
     Row("np.max(x)", [1.0, 1.0], [0.5, 0.5], [0.5, 0.5], "0.5, 0.5", "ties share"),
     Row("np.min(x)", [2.0, 1.0, 1.0], [0, 0.5, 0.5], [0, 0.5, 0.5], "0, 0.5, 0.5", "ties share"),
     Row("np.sum(np.sort(x)[:1])", [1.0, 1.0], [1, 0], [1, 0], "1, 0", "the sort is stable"),
@@ -101,7 +104,8 @@ DIFFERENT = [
 
 
 def _gradient(transform: Any, namespace: Any, row: Row) -> Any:
-    f: Callable[..., Any] = eval(f"lambda x: {row.code}", {"np": namespace})
+    names = {"np": namespace, "nn": jax.nn if namespace is jnp else fg.nn}
+    f: Callable[..., Any] = eval(f"lambda x: {row.code}", names)
     x = np.asarray(row.at) if isinstance(row.at, list) else row.at
     with np.errstate(all="ignore"):
         return np.asarray(transform(f)(x))
