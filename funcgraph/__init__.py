@@ -6,7 +6,7 @@
 array([0.        , 0.90929743])
 """
 
-from funcgraph import errors, losses, nn, numpy, optim, random, tree
+from funcgraph import errors, io, losses, nn, numpy, optim, random, train, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -20,6 +20,7 @@ from funcgraph.control.implicit import closure_convert, custom_linear_solve, cus
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.io import load, save
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.updates import at
@@ -30,6 +31,7 @@ from funcgraph.sparse import (
     sparse_hessian,
     sparse_jacobian,
 )
+from funcgraph.train import batches, combine, fit, partition, train_step
 from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.interop import from_jax, to_jax
@@ -52,10 +54,12 @@ __all__ = [
     "associative_scan",
     "at",
     "axis_index",
+    "batches",
     "checkpoint",
     "checkpoint_policies",
     "clear_caches",
     "closure_convert",
+    "combine",
     "concrete",
     "cond",
     "custom_gradient",
@@ -65,12 +69,14 @@ __all__ = [
     "custom_vjp",
     "errors",
     "eval_shape",
+    "fit",
     "fori_loop",
     "from_jax",
     "grad",
     "hessian",
     "hessian_sparsity",
     "hvp",
+    "io",
     "jacfwd",
     "jacobian",
     "jacobian_sparsity",
@@ -79,6 +85,7 @@ __all__ = [
     "jvp",
     "linear_transpose",
     "linearize",
+    "load",
     "losses",
     "make_graph",
     "map",
@@ -86,6 +93,7 @@ __all__ = [
     "nn",
     "numpy",
     "optim",
+    "partition",
     "pmax",
     "pmean",
     "pmin",
@@ -93,6 +101,7 @@ __all__ = [
     "random",
     "ravel_pytree",
     "remat",
+    "save",
     "saved_residuals",
     "scan",
     "select",
@@ -101,6 +110,8 @@ __all__ = [
     "stop_gradient",
     "switch",
     "to_jax",
+    "train",
+    "train_step",
     "tree",
     "value_and_grad",
     "vjp",

@@ -32,9 +32,11 @@ __all__ = [
     "ShapeError",
     "SparsityError",
     "StaticArgumentError",
+    "StorageError",
     "TangentMismatchError",
     "TracerBoolError",
     "TracerConversionError",
+    "TrainingError",
     "TreeError",
     "UnsupportedFunctionError",
     "WindowError",
@@ -133,6 +135,14 @@ class CarryTypeError(FuncgraphError, TypeError):
 
 class MissingPackageError(FuncgraphError, ImportError):
     """Something needs a package that is not installed."""
+
+
+class StorageError(FuncgraphError, ValueError):
+    """A pytree cannot be saved, or a file cannot be loaded: damaged, or of another pytree."""
+
+
+class TrainingError(FuncgraphError, ValueError):
+    """Training was put together in a way that does not fit: loss, state, batches, patterns."""
 
 
 class StaticArgumentError(FuncgraphError, TypeError):

@@ -22,7 +22,17 @@ from funcgraph.core.aval import Aval, aval_of, is_inexact
 from funcgraph.errors import FuncgraphError, LayerError, ShapeError, user_line
 from funcgraph.transforms.stage import eval_shape
 
-__all__ = ["Layer", "Shape", "StatefulLayer", "as_layer", "as_shape", "define", "fn", "locate"]
+__all__ = [
+    "Layer",
+    "Shape",
+    "StatefulLayer",
+    "as_layer",
+    "as_shape",
+    "define",
+    "fn",
+    "keywords_of",
+    "locate",
+]
 
 
 # --- shapes --------------------------------------------------------------------------------------
@@ -138,7 +148,7 @@ class _Named(_Pair):
         self = super().__new__(cls, init, apply)
         self.kind = kind or _name_of(apply)
         self.line = user_line()
-        self.accepts = _keywords(apply)
+        self.accepts = keywords_of(apply)
         self.random = "key" in self.accepts if random is None else random
         return self
 
@@ -207,7 +217,7 @@ def _name_of(f: Any) -> str:
     return "layer" if name in ("<lambda>", "apply", "partial") else name
 
 
-def _keywords(f: Any) -> frozenset[str]:
+def keywords_of(f: Any) -> frozenset[str]:
     """Return which of `key` and `train` a function takes."""
     try:
         parameters = inspect.signature(f).parameters

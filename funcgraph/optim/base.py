@@ -37,7 +37,12 @@ ScalarOrSchedule = Any  # a number, a 0-d array, or a Schedule
 Mask = Any  # a pytree of bool, or a function from parameters to one
 
 
-class GradientTransformation(NamedTuple):
+class _Pair(NamedTuple):
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+
+
+class GradientTransformation(_Pair):
     """An optimiser, or a part of one: a pair of pure functions, as in optax.
 
     Args:
@@ -45,6 +50,8 @@ class GradientTransformation(NamedTuple):
       update: update(updates, state, params=None) returns (updates, state). The updates that go
         into the first transformation are the gradients; those that come out of the last are to be
         added to the parameters (`apply_updates`).
+      learning_rate: A number or a schedule, for those who report it; None: it has none, or several
+        factors play its part.
 
     Example:
       >>> import numpy as np
@@ -57,10 +64,22 @@ class GradientTransformation(NamedTuple):
       >>> updates, state = optimizer.update(grads, state, params)
       >>> optim.apply_updates(params, updates)
       {'w': array([0.8, 1.6])}
+      >>> optimizer.learning_rate
+      0.1
     """
 
-    init: Callable[..., Any]
-    update: Callable[..., Any]
+    learning_rate: ScalarOrSchedule | None = None
+
+    def __new__(
+        cls,
+        init: Callable[..., Any],
+        update: Callable[..., Any],
+        learning_rate: ScalarOrSchedule | None = None,
+    ) -> GradientTransformation:
+        """Make a transformation of two functions."""
+        self = super().__new__(cls, init, update)
+        self.learning_rate = learning_rate
+        return self
 
 
 class EmptyState(NamedTuple):
@@ -95,9 +114,13 @@ def wide(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def transformation(init: Callable[..., Any], update: Callable[..., Any]) -> GradientTransformation:
+def transformation(
+    init: Callable[..., Any],
+    update: Callable[..., Any],
+    learning_rate: ScalarOrSchedule | None = None,
+) -> GradientTransformation:
     """Return the pair, for arrays of all kinds."""
-    return GradientTransformation(init, wide(update))
+    return GradientTransformation(init, wide(update), learning_rate)
 
 
 # --- leaves --------------------------------------------------------------------------------------
@@ -210,7 +233,8 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
             new.append(s)
         return updates, tuple(new)
 
-    return GradientTransformation(init, update)
+    rates = [t.learning_rate for t in parts if t.learning_rate is not None]
+    return GradientTransformation(init, update, rates[0] if len(rates) == 1 else None)
 
 
 def _masked_tree(mask: Any, x: Any) -> Any:
@@ -254,7 +278,7 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformation:
         merged = tree.map(lambda m, a, b: a if m else b, flags, new, updates)
         return merged, MaskedState(inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformation(init, update, inner.learning_rate)
 
 
 @wide

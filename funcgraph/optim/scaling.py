@@ -158,8 +158,10 @@ def scale_by_learning_rate(
     """
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
-        return scale_by_schedule(lambda count: sign * learning_rate(count))
-    return scale(sign * learning_rate)
+        tx = scale_by_schedule(lambda count: sign * learning_rate(count))
+    else:
+        tx = scale(sign * learning_rate)
+    return GradientTransformation(tx.init, tx.update, learning_rate)
 
 
 def add_decayed_weights(

@@ -69,14 +69,32 @@ class Node(NamedTuple):
     keys: Callable[[Any, Any], Sequence[Any]]  # container, meta -> key of each child
 
 
-def keystr(path: KeyPath) -> str:
-    """Return a key path as Python writes it.
+def keystr(path: KeyPath, *, simple: bool = False, separator: str = "") -> str:
+    """Return a key path as Python writes it, or as its bare keys.
+
+    Args:
+      path: From leaves_with_path and the like.
+      simple: Whether to write the keys, indices and names alone.
+      separator: What stands between them.
 
     Example:
-      >>> keystr((DictKey("a"), IndexKey(0), AttrKey("b")))
+      >>> path = (DictKey("a"), IndexKey(0), AttrKey("b"))
+      >>> keystr(path)
       "['a'][0].b"
+      >>> keystr(path, simple=True, separator="/")
+      'a/0/b'
+
+    Source:
+      jax.tree_util.keystr.
     """
-    return "".join([str(key) for key in path])
+    return separator.join([_bare(key) if simple else str(key) for key in path])
+
+
+def _bare(key: Any) -> str:
+    for kind, field in ((DictKey, "key"), (IndexKey, "idx"), (AttrKey, "name")):
+        if isinstance(key, kind):
+            return str(getattr(key, field))
+    return str(key)
 
 
 # --- the registry --------------------------------------------------------------------------------
