@@ -4,8 +4,9 @@
 
 Workloads: an SGD step of an MLP 784-512-512-10 at batch 32, 128, 1024; an LSTM's gradient
 (T=100, B=32, H=256); the gradient of an RK4 solver (1000 steps); the Hessian of a function of 50
-parameters; per-example gradients. Subjects: funcgraph on NumPy and on XLA, eager funcgraph, and
-jax.jit. All in float32 but the solver and the Hessian; every subject's result is compared with
+parameters; per-example gradients. Subjects: funcgraph on NumPy (for training steps, with donated
+parameters too) and on XLA, eager funcgraph, jax.jit, and for the MLP and the LSTM NumPy by hand and
+torch. All in float32 but the solver and the Hessian; every subject's result is compared with
 jax.jit's before it is timed. First calls (staging and compiling) are timed apart. Runs are
 interleaved; ratios are between minima of the same run.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 import platform
@@ -26,6 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import peers
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
@@ -157,17 +160,44 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def subjects(make: Any, args: Any) -> dict[str, Callable[[], Any]]:
+PEERS: dict[str, dict[str, Callable[..., Any]]] = {
+    "MLP": {"NumPy by hand": peers.numpy_mlp, "torch": peers.torch_mlp},
+    "LSTM": {"NumPy by hand": peers.numpy_lstm, "torch": peers.torch_lstm},
+}
+
+
+def donating(step: Callable[..., Any], args: Any) -> Callable[[], Any]:
+    """Return a function that takes one training step after the other, in place."""
+    compiled = fg.jit(step, donate_argnums=0)
+    state, *data = args
+    state = fg.tree.map(np.copy, state)
+
+    def run() -> Any:
+        nonlocal state
+        state = compiled(state, *data)
+        return state
+
+    return run
+
+
+def subjects(title: str, make: Any, args: Any) -> dict[str, Callable[[], Any]]:
     """Return what is timed; JAX's arguments lie on the device."""
     on_device = jax.tree.map(jnp.asarray, args)
     compiled, xla = jax.jit(make(jax)), fg.jit(make(fg), backend="xla")
     ours, eager = fg.jit(make(fg)), make(fg)
-    return {
+    runs = {
         "jax.jit": lambda: jax.block_until_ready(compiled(*on_device)),
         "funcgraph, xla": lambda: jax.block_until_ready(xla(*on_device)),
         "funcgraph, numpy": lambda: ours(*args),
         "funcgraph, eager": lambda: eager(*args),
     }
+    if "step" in title:
+        runs["same, donated"] = donating(make(fg), args)
+    for name, peer in PEERS.get(title.partition(" ")[0], {}).items():
+        run = peer(*args)
+        if run is not None:
+            runs[name] = run
+    return runs
 
 
 def check(results: dict[str, Any]) -> None:
@@ -188,12 +218,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", help="part of a workload's name")
     options = parser.parse_args()
-    versions = {n: importlib.metadata.version(n) for n in ("numpy", "jax")}
+    installed = [n for n in ("numpy", "jax", "torch") if importlib.util.find_spec(n)]
+    versions = {n: importlib.metadata.version(n) for n in installed}
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {versions}")
     for title, workload in WORKLOADS.items():
         if options.only not in title:
             continue
-        runs = subjects(*workload())
+        runs = subjects(title, *workload())
         first: dict[str, float] = {}
         results = {}
         for name, run in runs.items():

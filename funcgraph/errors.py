@@ -24,6 +24,7 @@ __all__ = [
     "LayerError",
     "LeakedTracerError",
     "MissingPackageError",
+    "NoSourceError",
     "NonDifferentiableError",
     "NonLinearError",
     "NonScalarOutputError",
@@ -83,6 +84,10 @@ class SparsityError(FuncgraphError, ValueError):
 
 class WindowError(FuncgraphError, ValueError):
     """A window, stride, padding, dilation or number of groups is none, or does not fit."""
+
+
+class NoSourceError(FuncgraphError, TypeError):
+    """An operation cannot be written as a standalone NumPy program."""
 
 
 class NonLinearError(FuncgraphError, TypeError):

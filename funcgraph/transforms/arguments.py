@@ -29,6 +29,7 @@ from funcgraph.ops.structural import cast, fit
 
 __all__ = [
     "all_finite",
+    "are_plain",
     "check_leaf",
     "check_like",
     "float0",
@@ -175,6 +176,17 @@ def _finite(x: Any) -> bool:
             return True
         return bool(jax_name("jax.numpy.isfinite")(x).all())
     return bool(np.isfinite(x).all())
+
+
+def are_plain(leaves: list[Any], backend: str) -> bool:
+    """Return whether an engine can run on arguments as they are."""
+    kinds = [KIND[type(x)] for x in leaves]
+    if TRACER in kinds:
+        return False
+    if JAX not in kinds:
+        return True
+    tracer = jax_name("jax.core.Tracer")
+    return backend == "xla" and not any(isinstance(x, tracer) for x in leaves)
 
 
 def gradient_of(primal: Any, ct: Any, seen: set[int]) -> Any:

@@ -22,11 +22,13 @@ from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
-from funcgraph.core.trace import KIND, NUMPY, TRACER
-from funcgraph.errors import StaticArgumentError, user_line
+from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.errors import NoSourceError, StaticArgumentError, user_line
 from funcgraph.ops.buffers import Scope, scope
-from funcgraph.transforms.arguments import all_finite, name_of, run, snapshot
+from funcgraph.transforms.arguments import all_finite, are_plain, name_of, run, snapshot
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
+from funcgraph.transforms.signatures import Signature
+from funcgraph.transforms.source import function_text
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit", "jit_call"]
@@ -123,8 +125,7 @@ class _Entry(NamedTuple):
     graph: Graph
     structure: Any  # of the output
     closed_over: list[Any]  # tracers of outer transformations: further inputs
-    differentiates: bool  # a derivative is taken inside
-    run: Callable[..., tuple[Any, ...]]  # on plain arrays
+    run: Callable[..., Any]  # on plain arrays; None: a derivative is not finite
 
 
 class _Static(NamedTuple):
@@ -132,6 +133,8 @@ class _Static(NamedTuple):
 
     values: tuple[tuple[Any, Any], ...]
 
+
+_NO_STATIC = _Static(())
 
 _functions: weakref.WeakSet[Jitted] = weakref.WeakSet()
 
@@ -163,18 +166,18 @@ class Jitted:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
         leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
-        if entry.closed_over or any(KIND[type(x)] == TRACER for x in leaves):
+        if entry.closed_over or not are_plain(leaves, self._backend):
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
         else:
             outs = entry.run(*leaves)
-            if entry.differentiates and self._backend == "numpy" and not all_finite(list(outs)):
+            if outs is None:  # a derivative is not finite
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
         return tree.unflatten(entry.structure, outs)
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
         """Return leaves and structure of the dynamic arguments, and the static ones."""
         if not self._static:
-            return *tree.flatten((args, kwargs)), _Static(())
+            return *tree.flatten((args, kwargs)), _NO_STATIC
         fixed: list[tuple[Any, Any]] = []
         dynamic: list[Any] = []
         for k, x in enumerate(args):
@@ -245,16 +248,16 @@ class Jitted:
             return outs
 
         graph, closed = stage_closed(flat, [aval_of(x) for x in leaves])
-        if self._options:
-            engine = importlib.import_module(f"funcgraph.engines.{self._backend}")
-            program = engine.compile_graph(graph, **self._leaf_options(structure, found))
-        else:
-            program = functools.partial(_run, graph, self._backend)
-        return _Entry(graph, found, closed, plan.used, program)
+        options = self._leaf_options(structure, found)
+        if self._backend == "numpy" and plan.used and not plan.safe:
+            options["finite"] = all_finite
+        return _Entry(graph, found, closed, _late(graph, self._backend, options))
 
     def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
-        """Return the options for JAX, with those that stand for arguments spread to leaves."""
+        """Return the options for the engine; what stands for arguments is spread to leaves."""
         options = dict(self._options)
+        if not options:
+            return options
         args, _ = tree.unflatten(structure, range(structure.num_leaves))
         if "donate_argnums" in options:
             chosen = [args[k] for k in options["donate_argnums"]]
@@ -269,6 +272,37 @@ class Jitted:
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """Return the simplified graph that runs for these arguments."""
         return simplify(self._entry(*self._flatten(args, kwargs)).graph)
+
+    def source(self, *args: Any, **kwargs: Any) -> str:
+        """Return the program for these arguments as text that needs NumPy alone.
+
+        It defines a function with the name and parameters of this one, which computes the same
+        numbers: a line for each operation, the user's lines as comments, loops and branches as
+        Python's, constants included. Of containers other than dicts, lists and tuples it takes and
+        returns the tuple of the leaves. Where a derivative is not finite, `jit` computes it again
+        with products in which an exact zero wins; the text does not.
+
+        Raises:
+          NoSourceError: An operation is a function of JAX (from_jax), or the function closes over
+            traced values.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> text = fg.jit(fg.grad(lambda x: np.sum(np.sin(x)))).source(np.ones(2))
+          >>> exec(text, scope := {})
+          >>> scope["function"](np.zeros(2))
+          array([1., 1.])
+        """
+        leaves, structure, static = self._flatten(args, kwargs)
+        entry = self._entry(leaves, structure, static)
+        if entry.closed_over:
+            raise NoSourceError(
+                f"{name_of(self._fun)} closes over values that another transformation traces: pass "
+                "them as arguments."
+            )
+        signature = Signature(self._fun, args, kwargs, dict(static.values))
+        return function_text(name_of(self._fun), signature, entry.graph, entry.structure)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Return JAX's lowered program for these arguments (backend "xla"); it has .compile()."""
@@ -298,9 +332,21 @@ class Jitted:
         return "\n".join(lines)
 
 
-def _run(graph: Graph, backend: str, *leaves: Any) -> tuple[Any, ...]:
-    """Run a graph on plain or JAX arrays."""
-    return jit_call(*leaves, graph=graph, backend=backend)  # type: ignore[no-any-return]
+def _late(graph: Graph, backend: str, options: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function that runs a graph, which it compiles when it is first called."""
+    program: Callable[..., Any] | None = None
+
+    def run(*leaves: Any) -> Any:
+        nonlocal program
+        if program is None:
+            if options:
+                engine = importlib.import_module(f"funcgraph.engines.{backend}")
+                program = engine.compile_graph(graph, **options)
+            else:
+                program = compiled(graph, backend)
+        return program(*leaves)
+
+    return run
 
 
 def _leaf_key(x: Any, of: Jitted) -> Any:
@@ -394,13 +440,14 @@ def jit(
         dtypes (float64 stays float64), whose results are JAX arrays that stay on the device.
       static_argnums: Positions of arguments that are part of the program; they must be hashable.
       static_argnames: Names of such arguments.
-      donate_argnums: Positions of arguments whose memory XLA may use for the results; on the NumPy
-        engine without effect.
+      donate_argnums: Positions of arguments that are not needed after the call: their memory may
+        be used for the results, so do not read them afterwards. On NumPy, `w - 0.1 * g` is written
+        into w, if it owns its memory, is writable and overlaps no other argument.
       **options: Passed on to jax.jit (backend "xla"): device, in_shardings, out_shardings.
 
     Returns:
       The compiled function (also a decorator: `@jit`, `@jit(backend="xla")`). It has graph(*args),
-      cache_info(), clear_cache(), explain_recompiles(), and lower(*args) on XLA.
+      source(*args), cache_info(), clear_cache(), explain_recompiles(), and lower(*args) on XLA.
 
     Raises:
       ConcretizationError: Python control flow depends on values.
@@ -429,7 +476,7 @@ def jit(
         )
     if not callable(fun):
         raise TypeError(f"jit needs a function, got a {type(fun).__name__}.")
-    if donate_argnums != () and backend == "xla":
+    if donate_argnums != ():
         numbers = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
         options["donate_argnums"] = numbers
     return Jitted(fun, backend, _static_set(fun, static_argnums, static_argnames), options)

@@ -193,6 +193,9 @@ def node_of(x: Any) -> Node | None:
     jax = sys.modules.get("jax")
     if jax is None or not hasattr(jax, "tree_util") or isinstance(x, np.generic):
         return None
+    if isinstance(x, getattr(jax, "Array", ())):
+        LEAVES.add(cls)
+        return None
     # Only a positive answer is kept: the type may be registered with JAX later.
     if jax.tree_util.all_leaves([x]):
         return None

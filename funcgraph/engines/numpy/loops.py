@@ -1,0 +1,132 @@
+"""Loops of a compiled program: the steps are programs whose results go where they stay.
+
+May import `core`, `engines.numpy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import Aval
+from funcgraph.core.graph import Equation, Graph
+from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.scalars import float_loop
+
+__all__ = ["scan_loop", "while_loop"]
+
+
+def strong(x: Any, aval: Aval) -> Any:
+    """Return a number of Python as one of NumPy, where the body of a loop expects that."""
+    return aval.dtype.type(x) if aval.weak is None and not hasattr(x, "dtype") else x
+
+
+def _own(values: Any, given: Any) -> list[Any]:
+    """Return results of which none is the memory of an argument, or of another result."""
+    arrays = [x for x in given if isinstance(x, np.ndarray)]
+    out: list[Any] = []
+    for x in values:
+        if isinstance(x, np.ndarray):
+            if x.base is not None or any(x is other for other in arrays):
+                x = np.array(x)
+            arrays.append(x)
+        out.append(x)
+    return out
+
+
+def _alternating(outputs: Any) -> tuple[list[Any], list[Any]]:
+    """Return two sets of buffers for results: one is read while the other is written."""
+    first, second = ([np.empty(o.aval.shape, o.aval.dtype) for o in outputs] for _ in range(2))
+    return first, second
+
+
+def scan_loop(e: Equation, compile_graph: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of the arguments of a scan that runs it.
+
+    Args:
+      e: The equation.
+      compile_graph: Makes the program of the body.
+    """
+    body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
+    length, reverse = e.attrs["length"], e.attrs["reverse"]
+    arrays: Callable[..., tuple[Any, ...]] | None = None
+    floats = float_loop(simplify(body), carries, rows, length, reverse)
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        nonlocal arrays
+        args = args[: len(body.inputs)]
+        if floats is not None:
+            try:
+                return floats(*args)
+            except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
+                pass
+        if arrays is None:
+            arrays = _array_loop(compile_graph(body), body, (carries, rows, length), reverse)
+        return arrays(*args)
+
+    return run
+
+
+def _array_loop(
+    program: Any, body: Graph, sizes: tuple[int, int, int], reverse: bool
+) -> Callable[..., tuple[Any, ...]]:
+    """Return a function that runs a scan over arrays with the program of its body."""
+    carries, rows, length = sizes
+    avals = [v.aval for v in body.inputs]
+    collected = body.output_avals[carries:]
+    # Where a result is collected, it is written into its row; else the carry's buffers alternate.
+    rows_of = [next((p - carries for p in o.places if p >= carries), None) for o in program.outputs]
+    unplaced = [o for o, at in zip(program.outputs, rows_of, strict=True) if at is None]
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
+        carry, xs, constants = (
+            values[:carries],
+            values[carries : carries + rows],
+            values[carries + rows :],
+        )
+        ys = [np.empty((length, *a.shape), a.dtype) for a in collected]
+        function, workspace = program.function, program.workspaces.take()
+        now, later = _alternating(unplaced)
+        try:
+            for i in reversed(range(length)) if reverse else range(length):
+                rest = iter(now)
+                outputs = [next(rest) if at is None else ys[at][i] for at in rows_of]
+                out = function((*carry, *[x[i] for x in xs], *constants), workspace, outputs)
+                carry = out[:carries]
+                for buffer, y in zip(ys, out[carries:], strict=True):
+                    if getattr(y, "base", None) is not buffer:
+                        buffer[i] = y
+                now, later = later, now
+        finally:
+            program.workspaces.give(workspace)
+        return (*_own(carry, args), *ys)
+
+    return run
+
+
+def while_loop(e: Equation, compile_graph: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of the arguments of a while loop that runs it."""
+    cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]
+    avals = [v.aval for v in (*cond.inputs, *body.inputs[carries:])]
+    middle, end = len(cond.inputs), len(cond.inputs) + len(body.inputs) - carries
+    going, program = compile_graph(cond), compile_graph(body)
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
+        carry, first, second = tuple(values[:carries]), values[carries:middle], values[middle:end]
+        spaces = going.workspaces.take(), program.workspaces.take()
+        asked = [np.empty(o.aval.shape, o.aval.dtype) for o in going.outputs]
+        now, later = _alternating(program.outputs)
+        try:
+            while going.function((*carry, *first), spaces[0], asked)[0]:
+                carry = program.function((*carry, *second), spaces[1], now)
+                now, later = later, now
+        finally:
+            going.workspaces.give(spaces[0])
+            program.workspaces.give(spaces[1])
+        return tuple(_own(carry, args))
+
+    return run

@@ -1,0 +1,180 @@
+"""Where the results of a program go: which memory each variable lives in, by liveness.
+
+Memory is a workspace kept from call to call, or an output buffer that is handed to the caller, or a
+donated argument. May import `core`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from funcgraph.core.aval import Aval
+from funcgraph.core.graph import Equation, Graph, Var
+
+__all__ = ["Output", "Plan"]
+
+# Primitives whose result may share memory with their first argument.
+_VIEWS = frozenset([
+    "reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier",
+])  # fmt: skip
+
+
+@dataclass(slots=True)
+class Output:
+    """Memory that a result is written into.
+
+    Attributes:
+      aval: Its shape and dtype.
+      places: At which places among the outputs it stands as it is.
+      donor: The input whose memory may be taken, or None.
+    """
+
+    aval: Aval
+    places: tuple[int, ...]
+    donor: int | None
+
+
+class Plan:
+    """Which memory every variable lives in, and which is free at a point of the program.
+
+    Args:
+      graph: The program.
+      writes: Says of an equation whether its result can be written into memory that is there.
+      donated: Numbers of the inputs whose memory may be taken.
+      first: The first equation that may write there.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        writes: Callable[[Equation], bool],
+        donated: Sequence[int],
+        first: int = 0,
+    ) -> None:
+        self.root: dict[Var, Var] = {}  # a view's owner
+        for e in graph.equations:
+            for v in e.outputs:
+                self.root[v] = v
+            if e.primitive.name in _VIEWS and isinstance(e.inputs[0], Var):
+                source = e.inputs[0]
+                self.root[e.outputs[0]] = self.root.get(source, source)
+        self._results = [self.root.get(v, v) if isinstance(v, Var) else None for v in graph.outputs]
+        self._atoms = graph.outputs
+        self._handed_out = {v for v in self._results if v is not None}
+        self.fixed = self._handed_out | set(graph.inputs) | set(graph.constants)
+        self.last: dict[Var, int] = {}
+        for k, e in enumerate(graph.equations):
+            for atom in (*e.inputs, *e.outputs):
+                if isinstance(atom, Var):
+                    self.last[self.root.get(atom, atom)] = k
+        self.slots: list[Aval] = []  # of the workspace
+        self.outputs: list[Output] = []
+        self._place: dict[Var, str] = {}
+        self._free: dict[Any, list[str]] = {}
+        self._donors = {graph.inputs[k]: k for k in donated}
+        self._donor_of: dict[Var, int] = {}
+        self._promised: dict[Var, Var] = {}  # what will be handed over to an output
+        self._first = first
+        self._look_ahead(graph, writes)
+
+    def _look_ahead(self, graph: Graph, writes: Callable[[Equation], bool]) -> None:
+        """Find for each result a donor, or an argument in whose memory it will be written."""
+        made = {v: e for e in graph.equations for v in e.outputs}
+        for k in range(len(graph.equations) - 1, -1, -1):
+            e = graph.equations[k]
+            if not writes(e) or not (
+                e.outputs[0] in self._handed_out or e.outputs[0] in self._promised
+            ):
+                continue
+            (out,) = e.outputs
+            donor = self._find_donor(k, e)
+            if donor is not None:
+                self._donor_of[out] = self._donors.pop(donor)
+                continue
+            for v in self._overwritable(e):
+                if self._ends(v, k, out) and v in made and writes(made[v]):
+                    self._promised[v] = self._promised.get(out, out)
+                    break
+
+    def _overwritable(self, e: Equation) -> list[Var]:
+        """Return the arguments over which an operation may write its result.
+
+        A ufunc copes with any overlap. A product reads its arguments to the end; a choice is
+        written in three steps, the last of which reads all arguments but the first array.
+        """
+        if e.primitive.name == "matmul":
+            return []
+        over = [v for v in e.inputs if isinstance(v, Var)]
+        if e.primitive.name != "where":
+            return over
+        roots = [self.root.get(v, v) for v in over]
+        return [v for v in over if v is e.inputs[1] and roots.count(self.root.get(v, v)) == 1]
+
+    def _find_donor(self, k: int, e: Equation) -> Var | None:
+        (out,) = e.outputs
+        if k < self._first:
+            return None
+        over = self._overwritable(e)
+        at = self._results.index(out) if out in self._handed_out else 0
+        # Best is one that is read here, then the one that stands where the result will stand.
+        for v in sorted(self._donors, key=lambda v: (v not in over, abs(self._donors[v] - at))):
+            last = self.last.get(v, -1)
+            dead = last < k or (last == k and v in over)
+            if dead and v not in self._handed_out and _key(v.aval) == _key(out.aval):
+                return v
+        return None
+
+    def _ends(self, v: Any, k: int, out: Var) -> bool:
+        """Return whether v has memory of its own like that of out, which nobody reads after k."""
+        if not isinstance(v, Var) or v in self.fixed or _key(v.aval) != _key(out.aval):
+            return False
+        return self.root.get(v, v) is v and self.last[v] == k
+
+    def own(self, v: Var, name: str) -> None:
+        """Note that a variable is in fresh memory of its own, under a name."""
+        self._place[v] = name
+
+    def choose(self, k: int, e: Equation, name: str) -> str:
+        """Return where the result of equation k goes, as text; it will have a name."""
+        (out,) = e.outputs
+        leaves = out in self._handed_out or out in self._promised
+        for v in self._overwritable(e):
+            if self._ends(v, k, out) and v in self._place:
+                place = self._place[v]
+                if not (leaves and place.startswith("w[")):
+                    del self._place[v]
+                    self._place[out] = place if place.endswith("]") else name
+                    return place
+        if leaves:
+            place = self._new_output(out)
+        elif free := self._free.get(_key(out.aval)):
+            place = free.pop()
+        else:
+            place = f"w[{len(self.slots)}]"
+            self.slots.append(out.aval)
+        self._place[out] = place
+        return place
+
+    def _new_output(self, out: Var) -> str:
+        result = self._promised.get(out, out)
+        places = tuple(k for k, v in enumerate(self._atoms) if v is result)
+        donor = self._donor_of.get(result) if result is out else None
+        self.outputs.append(Output(out.aval, places, donor))
+        return f"o[{len(self.outputs) - 1}]"
+
+    def release(self, k: int, e: Equation) -> list[Var]:
+        """Free what equation k was the last to use; return the variables to forget."""
+        ends = []
+        for v in {self.root.get(v, v) for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}:
+            if self.last[v] == k and v not in self.fixed:
+                ends.append(v)
+                place = self._place.pop(v, "")
+                if place.startswith("w["):
+                    self._free.setdefault(_key(v.aval), []).append(place)
+        return ends
+
+
+def _key(aval: Aval) -> tuple[Any, Any]:
+    return aval.shape, aval.dtype

@@ -1,0 +1,152 @@
+"""Loops on the NumPy engine: over floats, over arrays, and from one to the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy import loops
+from funcgraph.engines.numpy.scalars import float_loop
+
+RNG = np.random.default_rng(0)
+XS = RNG.standard_normal((9, 3))
+
+
+def rk4(p: Any, y: Any) -> Any:
+    def field(y: Any) -> Any:
+        a, b = y[0], y[1]
+        return np.stack([p[0] * a - p[1] * a * b, p[2] * a * b - p[3] * b])
+
+    def step(y: Any, _: Any) -> Any:
+        k1 = field(y)
+        k2 = field(y + 0.05 * k1)
+        return y + 0.05 * (k1 + k2), y
+
+    return fg.scan(step, y, None, 50)
+
+
+def kinds(c: Any, x: Any) -> Any:
+    """Every sort of operation that is written for floats."""
+    y = np.where(x > 0, np.sin(x), np.maximum(c[0], 0)) + np.abs(x) ** 1.5 - np.minimum(x, c[1])
+    z = np.concatenate([y[1:], y[:1]]) @ np.array([0.5, 0.25, 0.125])
+    going = np.logical_and(z > -1, np.logical_not(x[0] > 2))
+    new = np.stack([np.tanh(z), np.exp(-(x[0] * x[0])), np.sqrt(np.abs(z) + 1)])
+    return np.where(going, new, c), (z, going, new.reshape(1, 3).T, -y, 3)
+
+
+def newton(a: Any) -> Any:
+    small = lambda x: np.abs(x * x - a) > 1e-10
+    return fg.while_loop(small, lambda x: 0.5 * (x + a / x), a, max_steps=60)
+
+
+PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "rk4": (rk4, (np.array([1.5, 1.0, 1.0, 3.0]), np.array([1.0, 1.0]))),
+    "rk4 gradient": (
+        fg.grad(lambda p, y: np.sum(rk4(p, y)[1])),
+        (np.array([1.5, 1.0, 1.0, 3.0]), np.array([1.0, 1.0])),
+    ),
+    "kinds": (lambda c, xs: fg.scan(kinds, c, xs), (np.ones(3), XS)),
+    "kinds reversed": (lambda c, xs: fg.scan(kinds, c, xs, reverse=True), (np.ones(3), XS)),
+    "kinds gradient": (
+        fg.grad(lambda c, xs: np.sum(fg.scan(kinds, c, xs)[1][0]), (0, 1)),
+        (np.ones(3), XS),
+    ),
+    "newton": (fg.grad(newton), (7.0,)),
+    "numbered": (lambda x: fg.fori_loop(0, 6, lambda i, c: c * 0.5 + i * x, x), (1.5,)),
+    "constant": (lambda x: fg.scan(lambda c, _: (c * x, -0.0), 1.0, None, 4), (2.0,)),
+    "no steps": (lambda c, xs: fg.scan(kinds, c, xs[:0]), (np.ones(3), XS)),
+}
+
+
+@pytest.mark.parametrize("floats", [True, False])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_loops(name: str, floats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    f, args = PROGRAMS[name]
+    wanted = fg.tree.leaves(f(*args))
+    if not floats:
+        monkeypatch.setattr(loops, "float_loop", lambda *_: None)
+    got = fg.tree.leaves(fg.jit(f)(*args))
+    for g, w in zip(got, wanted, strict=True):
+        assert (np.shape(g), np.asarray(g).dtype) == (np.shape(w), np.asarray(w).dtype)
+        np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(np.signbit(g), np.signbit(w))
+
+
+def scan_of(f: Any, *args: Any) -> Any:
+    (e,) = (e for e in fg.jit(f).graph(*args).equations if e.primitive.name == "scan")
+    return e
+
+
+def in_floats(f: Any, *args: Any) -> bool:
+    a = scan_of(f, *args).attrs
+    body = simplify(a["body"])
+    return float_loop(body, a["carries"], a["rows"], a["length"], a["reverse"]) is not None
+
+
+def test_which_loops_run_on_floats() -> None:
+    assert in_floats(*PROGRAMS["kinds"][:1], *PROGRAMS["kinds"][1])
+    assert in_floats(rk4, *PROGRAMS["rk4"][1])
+    cumulate = lambda c, x: (c + x, c)
+    assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.ones((3, 17)))  # too large
+    assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.ones(3, np.float32))
+    assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.ones(3, complex))
+    assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.arange(3))
+    assert not in_floats(lambda x: fg.scan(lambda c, i: (c + x[i], c), 0.0, np.arange(3)), XS[0])
+
+
+def test_inf_and_nan_are_numpys() -> None:
+    """Python raises an exception: the loop over arrays gives the result."""
+    for f in (
+        lambda c, x: (np.exp(c * x), c),
+        lambda c, x: (c / x, np.log(x)),
+        lambda c, x: (np.sqrt(c - x), c**x),
+        lambda c, x: (c * x * 1e200, np.sin(c)),
+    ):
+        for x in (np.array([0.0, 900.0, -1.0, 1e200, 3.0]), np.array([1.0, 2.0])):
+            compiled = fg.jit(lambda x, f=f: fg.scan(f, 1.0, x))
+            with np.errstate(all="ignore"):
+                wanted = fg.scan(f, 1.0, x)
+            for _ in range(2):
+                for g, w in zip(fg.tree.leaves(compiled(x)), fg.tree.leaves(wanted), strict=True):
+                    np.testing.assert_allclose(g, w, rtol=1e-12)
+
+
+def test_large_states_of_a_loop_do_not_mix() -> None:
+    """Buffers of the carry alternate, rows are written in place, results are the caller's."""
+    big = RNG.standard_normal((60, 80))
+
+    def f(x: Any) -> Any:
+        def step(c: Any, row: Any) -> Any:
+            a, b = c
+            new = np.tanh(a + row)
+            return (b * 0.5 + new, a.T.T * 1.0), (new, a, (new * 2).T)
+
+        return fg.scan(step, (x, x + 1), np.stack([x, x * 2, x * 3]))
+
+    compiled = fg.jit(f)
+    wanted = [fg.tree.leaves(f(big * k)) for k in range(4)]
+    got = [fg.tree.leaves(compiled(big * k)) for k in range(4)]
+    for g, w in zip(got, wanted, strict=True):
+        for a, b in zip(g, w, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    arrays = [v for out in got for v in out]
+    for k, v in enumerate(arrays):
+        assert not any(np.may_share_memory(v, other) for other in arrays[:k])
+
+
+def test_a_loop_hands_out_no_argument() -> None:
+    big = RNG.standard_normal((60, 80))
+    for f in (
+        lambda x: fg.while_loop(lambda c: c[0, 0] > 1e9, lambda c: c * 2, x),
+        lambda x: fg.while_loop(lambda c: c[0][0, 0] > -1e9, lambda c: (c[0] - 1e9, c[1]), (x, x)),
+        lambda x: fg.scan(lambda c, _: (c, None), x, None, 3)[0],
+        lambda x: fg.scan(lambda c, _: ((c[1], c[0]), c[0]), (x, x), None, 3),
+    ):
+        for out in fg.tree.leaves(fg.jit(f)(big)):
+            assert not np.may_share_memory(out, big)
+            out[...] = 0
+    assert big.any()
