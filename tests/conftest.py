@@ -13,6 +13,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("suite")
 
+# Programs that make reference numbers, to be run by hand: no modules to be searched for doctests.
+collect_ignore_glob = ["references/*.py"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set up JAX. Compiling takes most of the suite's time: pytest's cache keeps the results."""

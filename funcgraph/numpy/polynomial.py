@@ -245,4 +245,7 @@ def roots(p: Any) -> Any:
     first = reshape(-p[1:] / p[0], shape=(1, n - 1))
     companion = concatenate(first, np.eye(n - 1, dtype=dtype_of(p))[:-1], axis=0)
     found = linalg.eigvals(companion)
+    values = known(found)
+    real = values is not None and dtype_of(p).kind == "f" and not np.any(values.imag)
+    found = ew.real(found) if real and ew.is_complex(found) else found  # from NumPy 2.5 on
     return concatenate(found, np.zeros(zeros, dtype_of(found)), axis=0) if zeros else found

@@ -201,8 +201,15 @@ def test_callbacks_get_records_and_can_stop():
 # --- interrupts ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_after_the_step_in_progress(backend, tmp_path):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def interrupts():
+    """Python's own handler of Ctrl-C: a suite that runs in the background has another one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_after_the_step_in_progress(backend, tmp_path, interrupts):
     steps = []
 
     class Pressed:
@@ -219,7 +226,7 @@ def test_ctrl_c_ends_after_the_step_in_progress(backend, tmp_path):
     result = train.fit(*full(backend), Pressed(), epochs=3, checkpoint=path)
     assert result.stopped == "interrupted" and int(result.state.step) == 5
     assert len(result.history["loss"]) == 1
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is interrupts
     steps.extend([1] * 10)
     resumed = train.fit(*full(backend), Pressed(), epochs=3, checkpoint=path)
     whole = train.fit(*full(backend), list(data()), epochs=3)
