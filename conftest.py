@@ -1,4 +1,4 @@
-"""Leaves out modules whose examples need JAX or SciPy, where it is not installed."""
+"""Leaves out modules whose examples need JAX, SciPy or scikit-learn, where that is missing."""
 
 import importlib.util
 
@@ -9,3 +9,5 @@ if not importlib.util.find_spec("scipy"):
     collect_ignore += ["funcgraph/sparse", "funcgraph/optim/scipy_minimize.py"]
 if not importlib.util.find_spec("optax"):
     collect_ignore += ["funcgraph/optim/interop.py"]
+if not importlib.util.find_spec("sklearn"):
+    collect_ignore += ["funcgraph/estimators"]

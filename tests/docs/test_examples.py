@@ -34,7 +34,11 @@ def table(output: str) -> list[list[str]]:
 
 
 # Pages that need more than NumPy to run.
-NEEDS = {"docs/optim.md": ["optax", "scipy"], "docs/sparse.md": ["scipy"]}
+NEEDS = {
+    "docs/estimators.md": ["sklearn"],
+    "docs/optim.md": ["optax", "scipy"],
+    "docs/sparse.md": ["scipy"],
+}
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
