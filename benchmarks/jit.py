@@ -14,14 +14,7 @@ interleaved; ratios are between minima of the same run.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
 import itertools
-import os
-import platform
-import random
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import peers
+from _measure import first_calls, interleaved, machine, show
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
@@ -218,37 +212,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", help="part of a workload's name")
     options = parser.parse_args()
-    installed = [n for n in ("numpy", "jax", "torch") if importlib.util.find_spec(n)]
-    versions = {n: importlib.metadata.version(n) for n in installed}
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {versions}")
+    print(machine("numpy", "jax", "torch"))
     for title, workload in WORKLOADS.items():
         if options.only not in title:
             continue
         runs = subjects(title, *workload())
-        first: dict[str, float] = {}
-        results = {}
-        for name, run in runs.items():
-            start = time.perf_counter()
-            results[name] = run()
-            first[name] = time.perf_counter() - start
+        results, first = first_calls(runs)
         check(results)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        order = random.Random(0)
-        for _ in range(options.repeats):
-            for name in order.sample(list(runs), len(runs)):
-                runs[name]()
-                start = time.perf_counter()
-                runs[name]()
-                times[name].append(time.perf_counter() - start)
-        base = min(times["jax.jit"])
-        print(f"\n{title}")
-        print(f"  {'subject':<20}{'min ms':>10}{'median':>10}{'/ jax.jit':>11}{'first ms':>11}")
-        for name, seconds in times.items():
-            low, mid = min(seconds), statistics.median(seconds)
-            print(
-                f"  {name:<20}{low * 1e3:>10.3f}{mid * 1e3:>10.3f}{low / base:>11.2f}"
-                f"{first[name] * 1e3:>11.1f}"
-            )
+        show(title, interleaved(runs, options.repeats), first, "jax.jit")
 
 
 if __name__ == "__main__":

@@ -186,20 +186,36 @@ def _reduced(
     )
 
 
+def _placed(jax: Any, x: Any, part: tuple[Any, ...], axis: int, length: int, fill: Any) -> Any:
+    """Return an array of one value but for a part along the axis: padded, so that nothing scatters.
+
+    Where arrays are written into, XLA keeps each of them in memory; padding becomes part of loops.
+    """
+    at = part[axis]
+    if x.shape[axis] == length:
+        return x
+    pads = [(0, 0, 0)] * x.ndim
+    pads[axis] = (at.start, length - at.stop, (at.step or 1) - 1)
+    return jax.lax.pad(x, x.dtype.type(fill), pads)
+
+
 def _jax_argmax(jax: Any, x: Any, y: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
+    n = y.shape[axis]
     taps = jax.numpy.zeros(y.shape, _index_dtype(window))
     missed = jax.numpy.ones(y.shape, bool)
-    for k, some, elements in _taps(x.shape[axis], y.shape[axis], axis, window, stride, pad):
+    for k, some, elements in _taps(x.shape[axis], n, axis, window, stride, pad):
         if k < window - 1:
-            missed = missed.at[some].set(missed[some] & (x[elements] != y[some]))
+            missed &= _placed(jax, x[elements] != y[some], some, axis, n, True)
             taps += missed
     return taps
 
 
 def _jax_take(jax: Any, x: Any, taps: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
+    n = taps.shape[axis]
     y = jax.numpy.zeros(taps.shape, x.dtype)
-    for k, some, elements in _taps(x.shape[axis], y.shape[axis], axis, window, stride, pad):
-        y = y.at[some].add(jax.numpy.where(taps[some] == k, x[elements], x.dtype.type(0)))
+    for k, some, elements in _taps(x.shape[axis], n, axis, window, stride, pad):
+        kept = jax.numpy.where(taps[some] == k, x[elements], x.dtype.type(0))
+        y += _placed(jax, kept, some, axis, n, 0)
     return y
 
 
@@ -208,7 +224,8 @@ def _jax_put(
 ) -> Any:
     x = jax.numpy.zeros(_resized(g.shape, axis, length), g.dtype)
     for k, some, elements in _taps(length, g.shape[axis], axis, window, stride, pad):
-        x = x.at[elements].add(jax.numpy.where(taps[some] == k, g[some], g.dtype.type(0)))
+        kept = jax.numpy.where(taps[some] == k, g[some], g.dtype.type(0))
+        x += _placed(jax, kept, elements, axis, length, 0)
     return x
 
 
@@ -217,7 +234,7 @@ def _jax_spread(
 ) -> Any:
     x = jax.numpy.zeros(_resized(g.shape, axis, length), g.dtype)
     for _, some, elements in _taps(length, g.shape[axis], axis, window, stride, pad):
-        x = x.at[elements].add(g[some])
+        x += _placed(jax, g[some], elements, axis, length, 0)
     return x
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cmath
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ __all__ = [
     "run",
     "select",
     "snapshot",
+    "static_set",
     "substitute",
 ]
 
@@ -267,3 +269,24 @@ def _check_pair(ct: Any, x: Any, name: Callable[[], str], of: str) -> Any:
         f"{name()} has dtype {got.dtype}, but {of} has dtype {want.dtype} there. Convert it with "
         f".astype({want.dtype})."
     )
+
+
+def static_set(fun: Any, argnums: Any, argnames: Any) -> frozenset[Any]:
+    """Return positions and names of the static arguments, each in both forms where it has them."""
+    numbers = {argnums} if isinstance(argnums, int) else set(argnums)
+    names = {argnames} if isinstance(argnames, str) else set(argnames)
+    if not numbers and not names:
+        return frozenset()
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        return frozenset(numbers | names)
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    unknown = names - {p.name for p in parameters}
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ValueError(f"{name_of(fun)} has no arguments {sorted(unknown)} (static_argnames).")
+    named = {positional[n] for n in numbers if -len(positional) <= n < len(positional)}
+    places = {positional.index(n) for n in names if n in positional}
+    return frozenset(numbers | names | named | places)

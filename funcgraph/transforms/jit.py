@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,10 +21,17 @@ from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
-from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.core.trace import JAX, KIND, NUMPY
 from funcgraph.errors import NoSourceError, StaticArgumentError, user_line
 from funcgraph.ops.buffers import Scope, scope
-from funcgraph.transforms.arguments import all_finite, are_plain, name_of, run, snapshot
+from funcgraph.transforms.arguments import (
+    all_finite,
+    are_plain,
+    name_of,
+    run,
+    snapshot,
+    static_set,
+)
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.signatures import Signature
 from funcgraph.transforms.source import function_text
@@ -126,6 +132,7 @@ class _Entry(NamedTuple):
     structure: Any  # of the output
     closed_over: list[Any]  # tracers of outer transformations: further inputs
     run: Callable[..., Any]  # on plain arrays; None: a derivative is not finite
+    kept: bool = False  # it may run again
 
 
 class _Static(NamedTuple):
@@ -151,6 +158,7 @@ class Jitted:
         self._static = static
         self._options = options
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
+        self._shortcuts: Any = None  # on XLA: past what follows here
         self._compilations: list[tuple[Any, str]] = []  # keys and lines
         self._hits = 0
         _functions.add(self)
@@ -164,6 +172,12 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
+        shortcuts = self._shortcuts
+        if shortcuts is not None:
+            found = shortcuts.call((args, kwargs))
+            if found is not NotImplemented:
+                self._hits += 1
+                return found
         leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or not are_plain(leaves, self._backend):
@@ -172,6 +186,11 @@ class Jitted:
             outs = entry.run(*leaves)
             if outs is None:  # a derivative is not finite
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
+            if entry.kept and self._backend == "xla" and not self._static:
+                if shortcuts is None:
+                    engine = importlib.import_module("funcgraph.engines.xla")
+                    self._shortcuts = shortcuts = engine.Shortcuts(_MAX_ENTRIES)
+                shortcuts.add((args, kwargs), leaves, structure, entry.structure, entry.run)
         return tree.unflatten(entry.structure, outs)
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
@@ -231,7 +250,7 @@ class Jitted:
             strong_zeros.reset(token)
         # Another call may close over other tracers, or over other contents of the same array.
         if not entry.closed_over and not around.foreign:
-            self._entries[key] = entry
+            self._entries[key] = entry = entry._replace(kept=True)
             if len(self._entries) > _MAX_ENTRIES:
                 self._entries.popitem(last=False)
         return entry
@@ -311,7 +330,7 @@ class Jitted:
         leaves, structure, static = self._flatten(args, kwargs)
         entry = self._entry(leaves, structure, static)
         engine = importlib.import_module("funcgraph.engines.xla")
-        return engine.lower(entry.graph, leaves)
+        return engine.lower(entry.graph, leaves, **self._leaf_options(structure, entry.structure))
 
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, maximal and current size of the cache of compiled programs."""
@@ -320,6 +339,7 @@ class Jitted:
     def clear_cache(self) -> None:
         """Forget all compiled programs of this function."""
         self._entries.clear()
+        self._shortcuts = None
         self._compilations.clear()
         self._hits = 0
 
@@ -356,7 +376,10 @@ def _leaf_key(x: Any, of: Jitted) -> Any:
         return x.shape, x.dtype
     if cls is float or cls is int or cls is bool or cls is complex:
         return cls
-    if KIND[cls] == NUMPY and not isinstance(x, (np.ndarray, np.generic)):
+    kind = KIND[cls]
+    if kind == JAX:
+        return x.shape, x.dtype
+    if kind == NUMPY and not isinstance(x, (np.ndarray, np.generic)):
         raise StaticArgumentError(
             f"an argument of {name_of(of._fun)} is a {cls.__name__}, which is no array. Mark it as "
             "static: jit(f, static_argnums=...) or static_argnames=..."
@@ -396,27 +419,6 @@ def _spread(prefix: Any, full: Any) -> list[Any]:
         is_leaf=lambda x: x is None,
     )
     return out
-
-
-def _static_set(fun: Any, argnums: Any, argnames: Any) -> frozenset[Any]:
-    """Return positions and names of the static arguments, each in both forms where it has them."""
-    numbers = {argnums} if isinstance(argnums, int) else set(argnums)
-    names = {argnames} if isinstance(argnames, str) else set(argnames)
-    if not numbers and not names:
-        return frozenset()
-    try:
-        parameters = list(inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        return frozenset(numbers | names)
-    positional = [
-        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    unknown = names - {p.name for p in parameters}
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ValueError(f"{name_of(fun)} has no arguments {sorted(unknown)} (static_argnames).")
-    named = {positional[n] for n in numbers if -len(positional) <= n < len(positional)}
-    places = {positional.index(n) for n in names if n in positional}
-    return frozenset(numbers | names | named | places)
 
 
 def jit(
@@ -479,7 +481,7 @@ def jit(
     if donate_argnums != ():
         numbers = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
         options["donate_argnums"] = numbers
-    return Jitted(fun, backend, _static_set(fun, static_argnums, static_argnames), options)
+    return Jitted(fun, backend, static_set(fun, static_argnums, static_argnames), options)
 
 
 def clear_caches() -> None:

@@ -228,6 +228,14 @@ def test_pooling_equals_jax(row: Any) -> None:
     close(second(fg, lambda x: ours(x, window, strides, padding)), second(jax, theirs), 1e-9)
 
 
+def test_pooling_on_xla_scatters_nothing() -> None:
+    """Scattered writes are one by one on a CPU, and atomic on a GPU."""
+    pytest.importorskip("jax")
+    for f in (nn.max_pool, nn.avg_pool):
+        gradient = fg.jit(fg.grad(lambda x, f=f: np.sum(f(x, 3, 2, 1) ** 2)), backend="xla")
+        assert "scatter" not in gradient.lower(normal(2, 8, 7, 3)).as_text()
+
+
 def test_pooling_in_blocks() -> None:
     """Blocks of rows and of columns give what one block gives."""
     x = normal(3, 6, 5, 1300)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
-from funcgraph.errors import ConcretizationError, LeakedTracerError, StaticArgumentError
+from funcgraph.errors import ConcretizationError, LeakedTracerError, StaticArgumentError, TreeError
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2))
@@ -120,8 +123,78 @@ def test_xla_results_stay_on_the_device() -> None:
     assert "stablehlo" in step.lower(X).as_text()
     donating = fg.jit(lambda x: x + 1, backend="xla", donate_argnums=0)
     z = jax.numpy.asarray(X, np.float32)
+    lowered = donating.lower(z)
     donating(z)
     assert z.is_deleted()
+    assert lowered.compile().memory_analysis().alias_size_in_bytes == z.nbytes
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+def test_repeated_calls_on_xla() -> None:
+    """The way past taking arguments apart gives what the long way gives, and only to its like."""
+    jax = pytest.importorskip("jax")
+    traces = []
+
+    def f(p: Any, s: Any) -> Any:
+        traces.append(s)
+        return {"z": Pair(p["w"] * s, None), "a": [p["b"].sum()]}
+
+    step = fg.jit(f, backend="xla")
+    w, b = jax.numpy.arange(3, dtype=np.float32), jax.numpy.ones((2, 2), np.float32)
+    several = [
+        ({"w": w, "b": b}, 2.0),
+        ({"w": w, "b": b}, 2),
+        ({"w": w, "b": b}, np.float32(2)),
+        ({"w": w, "b": b}, np.array(2.0)),
+        ({"w": w, "b": b[0]}, 2.0),
+        ({"w": w.astype(np.int32), "b": b}, 2.0),
+        ({"w": np.arange(4.0), "b": b}, 2.0),
+        ({"w": w, "b": b, "c": None}, 2.0),
+    ]
+    for args in several * 3:
+        for _ in range(3):
+            got, wanted = step(*args), f(*fg.tree.map(np.asarray, args[:1]), args[1])
+            assert list(got) == ["a", "z"] and isinstance(got["z"], Pair) and got["z"].b is None
+            same(got["z"].a, wanted["z"].a)
+            same(got["a"][0], wanted["a"][0])
+            assert got["z"].a.dtype == np.asarray(wanted["z"].a).dtype
+    count, calls = len(several), 9 * len(several)
+    assert step.cache_info()[:2] == (calls - count, count)
+    # Tracers of either library look like arrays.
+    loss = lambda w: step({"w": w, "b": b}, 2.0)["z"].a.sum()
+    assert jax.grad(loss)(w).tolist() == np.asarray(fg.grad(loss)(w)).tolist() == [2.0] * 3
+    assert jax.jit(loss)(w) == loss(w) == 6
+    step.clear_cache()
+    traces.clear()
+    step({"w": w, "b": b}, 2.0)
+    assert len(traces) == 1
+
+
+def test_first_call_on_xla_inside_jax() -> None:
+    """What is learnt while JAX traces is not taken for an array."""
+    pytest.importorskip("jax")
+    code = (
+        "import jax, funcgraph as fg\n"
+        "f = fg.jit(lambda x: x * 2.0, backend='xla')\n"
+        "g = lambda x: f(x) + f(jax.numpy.ones(2)) + f(x)\n"
+        "x = jax.numpy.ones(2)\n"
+        "assert jax.jit(g)(x).tolist() == g(x).tolist() == [6.0, 6.0]\n"
+        "assert jax.vmap(g)(x[None])[0].tolist() == [6.0, 6.0]\n"
+        "assert jax.grad(lambda x: g(x).sum())(x).tolist() == [4.0, 4.0]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_keys_without_an_order_are_refused_on_xla() -> None:
+    pytest.importorskip("jax")
+    f = fg.jit(lambda t: t["a"] * 2, backend="xla")
+    f({"a": X})
+    with pytest.raises(TreeError, match="must be sortable"):
+        f({1: X, "a": X})
 
 
 def test_outputs_are_the_callers_own() -> None:
