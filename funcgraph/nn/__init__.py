@@ -77,6 +77,7 @@ from funcgraph.nn.recurrent import GRU, LSTM, RNN, Bidirectional
 from funcgraph.nn.summary import show, summary
 from funcgraph.nn.symbols import Input
 from funcgraph.nn.transformer import FeedForward, TransformerBlock
+from funcgraph.nn.vgg import load_vgg, vgg16, vgg19, vgg_preprocess
 
 __all__ = [
     *_activations,
@@ -138,6 +139,7 @@ __all__ = [
     "initializers",
     "instance_norm",
     "layer_norm",
+    "load_vgg",
     "lstm",
     "lstm_cell",
     "max_pool",
@@ -156,4 +158,7 @@ __all__ = [
     "sinusoidal",
     "summary",
     "tie",
+    "vgg16",
+    "vgg19",
+    "vgg_preprocess",
 ]

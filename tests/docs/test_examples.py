@@ -64,15 +64,18 @@ def test_examples_print_what_the_document_says(document):
 def test_digits_learns_and_its_gradient_agrees(tmp_path):
     pytest.importorskip("sklearn")
     picture = tmp_path / "curves.png"
-    run = run_digits("--epochs", "10", "--picture", str(picture))
+    run = run_digits("--epochs", "4", "--target", "0.9", "--picture", str(picture))
     assert run.returncode == 0, run.stdout + run.stderr
     rows = table(run.stdout)
-    assert [row[0] for row in rows] == [
-        f"[{layer}]['{name}']" for layer in range(3) for name in ("bias", "weights")
-    ]
+    layers = ("hidden", "scores", "shapes", "strokes", "whole")
+    assert [row[0] for row in rows] == [f"['{layer}']['{p}']" for layer in layers for p in "bw"]
     assert {row[-1] for row in rows} == {"ok"}
+    engines = re.findall(r"^(\w+) +\S+ ms per step, held-out accuracy", run.stdout, re.MULTILINE)
     if importlib.util.find_spec("jax"):
         assert "-" not in {row[1] for row in rows}
+        assert engines == ["numpy", "xla"]
+    else:
+        assert engines == ["numpy"]
     if importlib.util.find_spec("matplotlib"):
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert f"Curves saved to {picture}" in run.stdout
@@ -83,7 +86,7 @@ def test_digits_says_what_it_leaves_out(tmp_path):
     pytest.importorskip("sklearn")
     picture = tmp_path / "curves.png"
     run = run_digits(
-        *("--epochs", "5", "--target", "0.9", "--picture", str(picture)),
+        *("--epochs", "3", "--target", "0.9", "--picture", str(picture)),
         missing=("jax", "matplotlib", "tqdm"),
     )
     assert run.returncode == 0, run.stdout + run.stderr
