@@ -265,6 +265,11 @@ def warmup_cosine_decay_schedule(
       >>> print(schedule(0), schedule(10), schedule(60).round(3), schedule(110))
       0.0 1.0 0.5 0.0
     """
+    if decay_steps <= warmup_steps:
+        raise ValueError(
+            f"decay_steps counts the steps of the way up, too: it must be above warmup_steps, got "
+            f"decay_steps={decay_steps} and warmup_steps={warmup_steps}."
+        )
     alpha = 0.0 if peak_value == 0.0 else end_value / peak_value
     up = linear_schedule(init_value, peak_value, warmup_steps)
     down = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, alpha, exponent)

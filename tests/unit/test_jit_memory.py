@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import tracemalloc
 import weakref
@@ -238,6 +239,16 @@ def test_a_step_that_is_taken_again_starts_from_what_was_donated() -> None:
     wanted = f(w, BIG)
     assert np.isfinite(wanted).all()
     same(fg.jit(f, donate_argnums=0)(w.copy(), BIG), wanted, 1e-12)
+
+
+def test_what_is_donated_and_comes_back_unchanged_is_not_copied() -> None:
+    frozen, moving = np.ones((200, 200)), np.zeros((200, 200))
+    step = fg.jit(lambda state: (state[0], state[1] + 1), donate_argnums=0)
+    kept, moved = step((frozen, moving))
+    assert kept is frozen and np.all(moved == 1)
+    twice = fg.jit(lambda x: (x, x, x.T), donate_argnums=0)(frozen)
+    assert not any(np.may_share_memory(a, b) for a, b in itertools.combinations(twice, 2))
+    assert fg.jit(lambda x: x)(frozen) is not frozen
 
 
 def test_donation_to_both_engines() -> None:

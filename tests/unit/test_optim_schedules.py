@@ -72,7 +72,7 @@ def test_the_ends_of_schedules() -> None:
 
 
 def test_schedules_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="decay_steps > 0, got -5"):
+    with pytest.raises(ValueError, match="got decay_steps=5 and warmup_steps=10"):
         optim.warmup_cosine_decay_schedule(0.0, 1.0, 10, 5)
     with pytest.raises(ValueError, match=r"not negative, got \{3: -1\.0\}"):
         optim.piecewise_constant_schedule(1.0, {3: -1.0})

@@ -85,6 +85,9 @@ class _Writer:
         first: int,
         finite: Callable[[list[Any]], bool] | None,
     ) -> None:
+        self.passed_on = {
+            graph.inputs[k] for k in donated if graph.outputs.count(graph.inputs[k]) == 1
+        }
         self.first = first  # the first equation that may write into a donated input
         self.finite = finite
         self.graph = graph
@@ -255,9 +258,12 @@ class _Writer:
         self.lines.append(f"if not {self.bind(self.finite)}([{names}]): return None")
 
     def _output(self, atom: Any) -> str:
-        """Return an output; a copy where it is the caller's own memory, or a constant."""
+        """Return an output; a copy where it is the caller's own memory, or a constant.
+
+        What was donated and comes back unchanged, such as a frozen parameter, is not copied.
+        """
         name = self.text(atom)
-        if isinstance(atom, Var) and atom.aval.shape:
+        if isinstance(atom, Var) and atom.aval.shape and atom not in self.passed_on:
             root = self.plan.root.get(atom, atom)
             if root in self.graph.inputs or root in self.graph.constants:
                 return f"np.array({name})"
