@@ -1,6 +1,12 @@
-"""Leaves out modules whose examples need JAX, SciPy or scikit-learn, where that is missing."""
+"""Leaves out modules whose examples need JAX, SciPy or scikit-learn, where that is missing.
+
+Each process of the suite has a core of its own, where threads of the BLAS would be in the way.
+"""
 
 import importlib.util
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 
 collect_ignore = []
 if not importlib.util.find_spec("jax"):

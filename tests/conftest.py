@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -22,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not importlib.util.find_spec("jax"):
         return
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -31,3 +35,17 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected out of the garbage collector's way: some 100 000 objects."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs() -> Iterator[None]:
+    """Drop JAX's compiled programs at the end of a module: thousands of them slow JAX down."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()

@@ -132,9 +132,17 @@ def compare(function: Any, *names: str) -> None:
     np.testing.assert_allclose(got / scale, wanted / scale, rtol=0, atol=1e-10)
 
 
+# Compiled by JAX again and again, these take the longest.
+HEAVY = [algebra, convolution, order]
+functions = pytest.mark.parametrize(
+    "function",
+    [pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY), id=f.__name__) for f in FUNCTIONS],
+)
+
+
 @pytest.mark.parametrize("inner", TRANSFORMS)
 @pytest.mark.parametrize("outer", TRANSFORMS)
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+@functions
 def test_pairs(function: Any, outer: str, inner: str) -> None:
     compare(function, outer, inner)
 
@@ -152,6 +160,6 @@ TRIPLES = [
 
 
 @pytest.mark.parametrize("names", TRIPLES, ids="-".join)
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+@functions
 def test_triples(function: Any, names: tuple[str, ...]) -> None:
     compare(function, *names)

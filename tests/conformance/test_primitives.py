@@ -99,8 +99,16 @@ def applicable(sample: Sample) -> list[str]:
     return [n for n in RULES if n not in left_out and (n != "second" or sample.order > 1)]
 
 
+# JAX compiles for each sample: those behind the first few are heavy checks.
+FIRST = {"jax": 5, "xla": 2}
+
+
+def _marks(rule: str, k: int) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if k >= FIRST.get(rule, k + 1) else []
+
+
 TABLE = [
-    pytest.param(name, k, rule, id=f"{name}-{k}-{rule}")
+    pytest.param(name, k, rule, id=f"{name}-{k}-{rule}", marks=_marks(rule, k))
     for name in REGISTRY
     for k, sample in enumerate(SAMPLES.get(name, []))
     for rule in applicable(sample)

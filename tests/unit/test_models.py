@@ -70,9 +70,10 @@ def test_a_batch_length_is_found_wherever_it_goes():
 
 def test_a_shape_that_init_gets_wrong_is_reported():
     wrong = nn.Layer(lambda key, shape: ((-1, 7), {}), lambda params, x: x)
-    with pytest.raises(
-        LayerError, match=r"has the shape float32\[-1,7\], but apply returns.*\n.*in"
-    ):
+    message = (
+        r"(?s)has the shape float32\[-1,7\], but apply returns float32\[-1,4\].*in layer 'layer'"
+    )
+    with pytest.raises(LayerError, match=message):
         nn.serial(wrong).init(KEY, (-1, 4))
 
 

@@ -78,7 +78,7 @@ OTHERS: dict[str, Any] = {
 EDGES = np.array([0.0, -1.0, np.nan, 3.0, 40.0])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*DIFFERENTIABLE, *OTHERS])
 def test_same_numbers_as_jax(name: str, dtype: Any) -> None:
     jax = pytest.importorskip("jax")
