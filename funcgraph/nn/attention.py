@@ -311,9 +311,7 @@ def MultiHeadAttention(  # noqa: N802  (layers are named like this in every libr
     w_init = w_init or glorot_uniform()
     o = _Options(heads, m, head_features, outputs, causal, rotary, dropout, bias, w_init, b_init)
     parameters, apply = partial(_parameters, o), partial(_apply, o)
-    return define(  # type: ignore[no-any-return]
-        "MultiHeadAttention", parameters, apply, random=dropout > 0
-    )
+    return define("MultiHeadAttention", parameters, apply, random=dropout > 0)
 
 
 def _parameters(o: _Options, key: Any, *shapes: Shape) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def _layer(
         y = call(x, params["w"])
         return y + params["b"] if bias else y
 
-    return define(kind, parameters, apply)  # type: ignore[no-any-return]
+    return define(kind, parameters, apply)
 
 
 def Conv(  # noqa: N802

@@ -70,7 +70,7 @@ def Dense(  # noqa: N802  (layers are named like this in every library)
         y = x @ w
         return y + params["b"] if bias else y
 
-    return define("Dense", parameters, apply)  # type: ignore[no-any-return]
+    return define("Dense", parameters, apply)
 
 
 def _positive(kind: str, n: Any) -> None:
@@ -118,7 +118,7 @@ def Embedding(  # noqa: N802
             )
         return index(params["w"], x)
 
-    return define("Embedding", parameters, apply)  # type: ignore[no-any-return]
+    return define("Embedding", parameters, apply)
 
 
 def Reshape(*lengths: int) -> Layer:  # noqa: N802

@@ -87,4 +87,4 @@ def Dropout(rate: float) -> Layer:  # noqa: N802
             )
         return dropout(key, x, rate)
 
-    return define("Dropout", None, apply, random=True)  # type: ignore[no-any-return]
+    return define("Dropout", None, apply, random=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -228,6 +228,26 @@ def keywords_of(f: Any) -> frozenset[str]:
     return frozenset(n for n in ("key", "train") if n in parameters)
 
 
+@overload
+def define(
+    kind: str,
+    parameters: Callable[..., Any] | None,
+    apply: Callable[..., Any],
+    state: None = None,
+    random: bool = False,
+) -> Layer: ...
+
+
+@overload
+def define(
+    kind: str,
+    parameters: Callable[..., Any] | None,
+    apply: Callable[..., Any],
+    state: Callable[..., Any],
+    random: bool = False,
+) -> StatefulLayer: ...
+
+
 def define(
     kind: str,
     parameters: Callable[..., Any] | None,
@@ -277,9 +297,7 @@ def fn(f: Callable[..., Any], kind: str | None = None) -> Layer:
     """
     if not callable(f):
         raise TypeError(f"nn.fn needs a function, got {f!r}.")
-    return define(  # type: ignore[no-any-return]
-        kind or _name_of(f), None, lambda params, *xs, key=None, train=False: f(*xs)
-    )
+    return define(kind or _name_of(f), None, lambda params, *xs, key=None, train=False: f(*xs))
 
 
 def as_layer(given: Any) -> Layer | StatefulLayer:
@@ -287,7 +305,7 @@ def as_layer(given: Any) -> Layer | StatefulLayer:
     if isinstance(given, Layer | StatefulLayer):
         return given
     if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
-        return Layer(*given)
+        return Layer(*given)  # type: ignore[no-any-return]
     if callable(given):
         return fn(given)
     raise TypeError(

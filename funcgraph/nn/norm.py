@@ -281,7 +281,7 @@ def BatchNorm(  # noqa: N802
         }
         return batch_norm(x, mean, var, *weights, eps), new
 
-    return define("BatchNorm", _parameters(scale, bias), apply, state)  # type: ignore[no-any-return]
+    return define("BatchNorm", _parameters(scale, bias), apply, state)
 
 
 def _moving(old: Any, new: Any, momentum: float) -> Any:
@@ -315,7 +315,7 @@ def LayerNorm(  # noqa: N802
     def apply(params: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
         return layer_norm(x, params.get("scale"), params.get("bias"), over, eps)
 
-    return define("LayerNorm", _parameters(scale, bias, axes), apply)  # type: ignore[no-any-return]
+    return define("LayerNorm", _parameters(scale, bias, axes), apply)
 
 
 def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:  # noqa: N802
@@ -340,7 +340,7 @@ def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:  # noqa: N802
     def apply(params: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
         return rms_norm(x, params.get("scale"), -1, eps)
 
-    return define("RMSNorm", _parameters(scale, False), apply)  # type: ignore[no-any-return]
+    return define("RMSNorm", _parameters(scale, False), apply)
 
 
 def GroupNorm(  # noqa: N802
@@ -369,7 +369,7 @@ def GroupNorm(  # noqa: N802
     def apply(params: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
         return group_norm(x, groups, params.get("scale"), params.get("bias"), eps)
 
-    return define("GroupNorm", _parameters(scale, bias), apply)  # type: ignore[no-any-return]
+    return define("GroupNorm", _parameters(scale, bias), apply)
 
 
 def InstanceNorm(  # noqa: N802
@@ -397,4 +397,4 @@ def InstanceNorm(  # noqa: N802
     def apply(params: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
         return instance_norm(x, params.get("scale"), params.get("bias"), eps)
 
-    return define("InstanceNorm", _parameters(scale, bias), apply)  # type: ignore[no-any-return]
+    return define("InstanceNorm", _parameters(scale, bias), apply)

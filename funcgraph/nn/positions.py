@@ -139,7 +139,7 @@ def SinusoidalPositions(base: float = 10000.0) -> Layer:  # noqa: N802
         t, d = shape_of(x)[-2:]
         return x + sinusoidal(position + np.arange(t), d, base, dtype_of(x))
 
-    return define("SinusoidalPositions", None, apply)  # type: ignore[no-any-return]
+    return define("SinusoidalPositions", None, apply)
 
 
 def LearnedPositions(length: int, *, w_init: Initializer | None = None) -> Layer:  # noqa: N802
@@ -184,4 +184,4 @@ def LearnedPositions(length: int, *, w_init: Initializer | None = None) -> Layer
             )
         return x + index(w, position + np.arange(t))
 
-    return define("LearnedPositions", parameters, apply)  # type: ignore[no-any-return]
+    return define("LearnedPositions", parameters, apply)

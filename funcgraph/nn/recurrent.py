@@ -104,7 +104,7 @@ def _recurrent(
         y, end = kind.run(params, x, lengths, carry, reverse=reverse, last=last)
         return (y, end) if return_carry else y
 
-    layer = Recurrent(define(kind.name, parameters, apply).init, apply, kind.name, False)
+    layer: Recurrent = Recurrent(define(kind.name, parameters, apply).init, apply, kind.name, False)
     layer.step = kind.step
     layer.initial_carry = lambda params, batch=(): zero_carry(
         params, batch, kind.states, dtype_of(params["w_hh"])
@@ -318,4 +318,4 @@ def Bidirectional(layer: Layer, *, return_carry: bool = False) -> Layer:  # noqa
         y = fnp.concatenate(ys, axis=-1)
         return (y, ends) if return_carry else y
 
-    return define("Bidirectional", parameters, apply)  # type: ignore[no-any-return]
+    return define("Bidirectional", parameters, apply)

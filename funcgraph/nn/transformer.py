@@ -75,7 +75,7 @@ def FeedForward(  # noqa: N802  (layers are named like this in every library)
         h = drop.apply({}, activation(affine(params["up"], x)), key=key, train=train)
         return affine(params["down"], h)
 
-    return define("FeedForward", parameters, apply, random=dropout > 0)  # type: ignore[no-any-return]
+    return define("FeedForward", parameters, apply, random=dropout > 0)
 
 
 def TransformerBlock(  # noqa: N802
@@ -159,9 +159,7 @@ def TransformerBlock(  # noqa: N802
     feed = FeedForward(hidden, activation=activation, dropout=dropout, bias=bias, w_init=w_init)
     parts = _Parts(norm, attention, feed, Dropout(dropout))
     parameters, apply = partial(_block_parameters, parts), partial(_block, parts)
-    return define(  # type: ignore[no-any-return]
-        "TransformerBlock", parameters, apply, random=dropout > 0
-    )
+    return define("TransformerBlock", parameters, apply, random=dropout > 0)
 
 
 class _Parts(NamedTuple):

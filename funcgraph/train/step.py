@@ -139,7 +139,7 @@ class TrainStep:
             raise TrainingError("no parameter is trained: there are none, or all are frozen.")
         key = None if key is None else as_key(key)
         first = TrainState(params, state, self._optimizer.init(trained), key, np.int32(0))
-        return tree.map(_own, first)
+        return TrainState(*tree.map(_own, first))
 
     def __call__(self, state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
         """Return the state after a step, and what was measured.
