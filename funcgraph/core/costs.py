@@ -15,8 +15,7 @@ body, a choice its most expensive branch, a while loop as many bodies as `trips`
 Bytes are those that every equation reads and writes by itself; views (reshape, transpose,
 broadcast, slices) move none. May import `core`.
 
-Source: G. Golub and C. Van Loan, Matrix Computations, 4th edition, 2013 (factorisations: sections
-1.1, 3.2, 4.2, 5.2, 7.5, 8.3, 8.6; expm: 9.3).
+Source: G. Golub and C. Van Loan, Matrix Computations, 4th edition, 2013 (factorisations, expm).
 """
 
 from __future__ import annotations

@@ -241,6 +241,25 @@ def test_a_step_that_is_taken_again_starts_from_what_was_donated() -> None:
     same(fg.jit(f, donate_argnums=0)(w.copy(), BIG), wanted, 1e-12)
 
 
+@pytest.mark.parametrize("kind", ["memoryview", "dlpack", "bytes", "jax"])
+def test_results_that_others_look_into_are_not_overwritten(kind: str) -> None:
+    look = {
+        "memoryview": memoryview,
+        "dlpack": np.from_dlpack,
+        "bytes": lambda y: y.view(np.uint8),
+        "jax": lambda y: pytest.importorskip("jax").numpy.asarray(y),
+    }[kind]
+    f = fg.jit(lambda x: np.sin(x) * 2)
+    x = np.linspace(0, 1, 100_000)
+    y = f(x)
+    held = look(y)
+    del y
+    for _ in range(6):
+        f(np.full_like(x, 3.0))
+    seen = np.asarray(held)
+    np.testing.assert_array_equal(seen.view(float) if kind == "bytes" else seen, np.sin(x) * 2)
+
+
 def test_what_is_donated_and_comes_back_unchanged_is_not_copied() -> None:
     frozen, moving = np.ones((200, 200)), np.zeros((200, 200))
     step = fg.jit(lambda state: (state[0], state[1] + 1), donate_argnums=0)
