@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,8 @@ CASES = [
     sums(np.histogram, fnp.histogram, DATA, WEIGHTS, bins=4),
     sums(np.histogram, fnp.histogram, DATA, WEIGHTS, bins=4, density=True),
     sums(np.histogram, fnp.histogram, DATA, WEIGHTS, bins=3, range=(1.0, 3.0)),
-    sums(np.histogram, fnp.histogram, DATA, WEIGHTS * (1 + 1j), bins=EDGES),
+    # JAX returns complex edges for complex weights, NumPy real ones.
+    replace(sums(np.histogram, fnp.histogram, DATA, WEIGHTS * (1 + 1j), bins=EDGES), jax=False),
     Case(np.histogram, (DATA, 4), {"density": True}),
     Case(np.histogram_bin_edges, (DATA, 5)),
     Case(np.histogram_bin_edges, (DATA, EDGES)),
