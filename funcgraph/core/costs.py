@@ -30,7 +30,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.calls import calls_of
 from funcgraph.core.graph import Equation, Graph, Var
-from funcgraph.core.primitive import Elementwise, Linear
+from funcgraph.core.primitive import VIEWS, Elementwise, Linear
 from funcgraph.core.text import ARRAY
 
 __all__ = ["Cost", "Costs", "costs", "peak_bytes"]
@@ -229,10 +229,6 @@ def _flops(e: Equation, x: Avals, y: Avals) -> int:
 
 # --- memory ---------------------------------------------------------------------------------------
 
-_VIEWS = frozenset(
-    ["reshape", "transpose", "broadcast", "stop_gradient", "real", "imag", "barrier"]
-)
-
 
 def _nbytes(a: Aval) -> int:
     return prod(a.shape) * a.dtype.itemsize
@@ -242,7 +238,7 @@ def _is_view(e: Equation) -> bool:
     if e.primitive.name == "getitem":
         template = e.attrs["template"]
         return not any(part is ARRAY or isinstance(part, np.ndarray) for part in template)
-    return e.primitive.name in _VIEWS
+    return e.primitive.name in VIEWS
 
 
 def _moved(e: Equation) -> int:

@@ -30,6 +30,7 @@ from funcgraph.errors import UnsupportedFunctionError
 
 __all__ = [
     "REGISTRY",
+    "VIEWS",
     "Bilinear",
     "Binary",
     "Derivative",
@@ -118,6 +119,11 @@ class General:
 Derivative = Zero | Elementwise | Linear | Bilinear | General
 
 REGISTRY: dict[str, Primitive] = {}
+
+# Names of primitives whose result may share memory with their first argument.
+VIEWS = frozenset([
+    "reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier",
+])  # fmt: skip
 
 # The same on NumPy's arrays and scalars, without the way through a ufunc for the scalars.
 OPERATORS: dict[Any, Callable[[Any, Any], Any]] = {

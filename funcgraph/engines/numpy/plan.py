@@ -12,13 +12,9 @@ from typing import Any
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.primitive import VIEWS
 
 __all__ = ["Output", "Plan"]
-
-# Primitives whose result may share memory with their first argument.
-_VIEWS = frozenset([
-    "reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier",
-])  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -57,7 +53,7 @@ class Plan:
         for e in graph.equations:
             for v in e.outputs:
                 self.root[v] = v
-            if e.primitive.name in _VIEWS and isinstance(e.inputs[0], Var):
+            if e.primitive.name in VIEWS and isinstance(e.inputs[0], Var):
                 source = e.inputs[0]
                 self.root[e.outputs[0]] = self.root.get(source, source)
         self._results = [self.root.get(v, v) if isinstance(v, Var) else None for v in graph.outputs]
