@@ -20,6 +20,7 @@ from funcgraph.control.implicit import closure_convert, custom_linear_solve, cus
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.origin import named_scope
 from funcgraph.io import load, save
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
@@ -90,6 +91,7 @@ __all__ = [
     "make_graph",
     "map",
     "minimize",
+    "named_scope",
     "nn",
     "numpy",
     "optim",

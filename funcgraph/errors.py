@@ -41,10 +41,16 @@ __all__ = [
     "TreeError",
     "UnsupportedFunctionError",
     "WindowError",
+    "is_library",
     "user_line",
 ]
 
 _LIBRARIES = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (__file__, numpy.__file__))
+
+
+def is_library(filename: str) -> bool:
+    """Return whether code of this file is funcgraph's or NumPy's, not the user's."""
+    return filename.startswith(_LIBRARIES) or filename.startswith("<__array_function__")
 
 
 def user_line() -> str:
@@ -52,7 +58,7 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith(_LIBRARIES) and not filename.startswith("<__array_function__"):
+        if not is_library(filename):
             return f"{filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.origin import replayed
 from funcgraph.core.primitive import Primitive
 from funcgraph.errors import GraphError
 
@@ -26,16 +27,18 @@ __all__ = ["Atom", "Equation", "Graph", "Var", "names_of"]
 class Var:
     """A typed variable, assigned once: an input, a constant, or a result of an equation.
 
-    It has no name: printing gives names, by the order of assignment.
+    Printing gives short names, by the order of assignment; `name` is for people.
 
     Args:
       aval: Shape and dtype.
+      name: What the user's program calls it; "" if that is not known (`transforms.naming`).
     """
 
-    __slots__ = ("aval",)
+    __slots__ = ("aval", "name")
 
-    def __init__(self, aval: Aval) -> None:
+    def __init__(self, aval: Aval, name: str = "") -> None:
         self.aval = aval
+        self.name = name
 
     def __repr__(self) -> str:
         return f"<{self.aval}>"
@@ -55,6 +58,7 @@ class Equation:
       outputs: New variables, as many as the operation has results.
       attrs: Static keywords of the operation; sub-graphs are among them.
       line: Where the user's program asked for the operation; "" if that is not known.
+      scope: The layer that asked for it, as a path: "encoder/dense"; "" outside of all.
     """
 
     primitive: Primitive
@@ -62,6 +66,7 @@ class Equation:
     outputs: tuple[Var, ...]
     attrs: dict[str, Any]
     line: str = ""
+    scope: str = ""
 
     @property
     def subgraphs(self) -> list[Graph]:
@@ -123,14 +128,19 @@ class Graph:
         env: dict[Any, Any] = dict(self.constants)
         env.update(zip(self.inputs, args, strict=True))
         last = self.last_uses()
-        for k, equation in enumerate(self.equations):
-            values = [env[v] if type(v) is Var else v for v in equation.inputs]
-            out = equation.primitive(*values, **equation.attrs)
-            env.update(
-                zip(equation.outputs, out if equation.primitive.many else (out,), strict=True)
-            )
-            for v in last[k]:
-                del env[v]
+        before = replayed.get()
+        try:
+            for k, equation in enumerate(self.equations):
+                values = [env[v] if type(v) is Var else v for v in equation.inputs]
+                replayed.set(equation)
+                out = equation.primitive(*values, **equation.attrs)
+                env.update(
+                    zip(equation.outputs, out if equation.primitive.many else (out,), strict=True)
+                )
+                for v in last[k]:
+                    del env[v]
+        finally:
+            replayed.set(before)
         return [env[v] if type(v) is Var else v for v in self.outputs]
 
     def evaluate(self, *args: Any) -> Any:

@@ -52,7 +52,7 @@ def _aval(x: Atom) -> Aval:
 
 def _again(e: Equation, before: Equation, **attrs: Any) -> Equation:
     """Return e applied to the argument of the operation before it."""
-    return Equation(e.primitive, before.inputs, e.outputs, {**e.attrs, **attrs}, e.line)
+    return Equation(e.primitive, before.inputs, e.outputs, {**e.attrs, **attrs}, e.line, e.scope)
 
 
 # --- neutral elements -----------------------------------------------------------------------------
@@ -176,7 +176,9 @@ def _transpose(e: Equation, at: Program) -> Any:
     before = at.before(e.inputs[0], "broadcast")
     if before and _aval(before.inputs[0]).ndim == 0:
         shape = tuple(before.attrs["shape"][k] for k in axes)
-        return Equation(before.primitive, before.inputs, e.outputs, {"shape": shape}, e.line)
+        return Equation(
+            before.primitive, before.inputs, e.outputs, {"shape": shape}, e.line, e.scope
+        )
     return None
 
 
@@ -211,7 +213,7 @@ def _getitem(e: Equation, at: Program) -> Any:
     if len(old) == len(template):
         return e.inputs[0]
     new = {"shape": e.outputs[0].aval.shape}
-    return Equation(REGISTRY["reshape"], e.inputs, e.outputs, new, e.line)
+    return Equation(REGISTRY["reshape"], e.inputs, e.outputs, new, e.line, e.scope)
 
 
 def _concatenate(e: Equation, at: Program) -> Any:

@@ -92,7 +92,7 @@ class _Simplifier:
 
     def visit(self, e: Equation) -> None:
         attrs = {name: _simple_value(v) for name, v in e.attrs.items()} if e.attrs else e.attrs
-        e = Equation(e.primitive, tuple(map(self.now, e.inputs)), e.outputs, attrs, e.line)
+        e = Equation(e.primitive, tuple(map(self.now, e.inputs)), e.outputs, attrs, e.line, e.scope)
         while (rule := IDENTITIES.get(e.primitive.name)) is not None:
             found = rule(e, self.program)
             if not isinstance(found, Equation):

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from funcgraph import tree
+from funcgraph.core.origin import named_scope
 from funcgraph.errors import LayerError
 from funcgraph.nn.layer import (
     Layer,
@@ -268,9 +269,10 @@ def _run(
         xs = [env[r] for r in node.inputs]
         inner = [rest for rest in wanted.get(node.name, ()) if rest]
         try:
-            y, s, found = _call(
-                node, params.get(node.owner, {}), new.get(node.owner), xs, key, train, inner
-            )
+            with named_scope(node.name):
+                y, s, found = _call(
+                    node, params.get(node.owner, {}), new.get(node.owner), xs, key, train, inner
+                )
         except Exception as error:
             locate(error, node.name, node.layer, xs)
             raise

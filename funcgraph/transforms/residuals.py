@@ -76,7 +76,7 @@ class Residuals:
             e = self.equations[k]
             inputs = tuple(map(self._atom, e.inputs))
             outputs = tuple(self.reads[v] for v in e.outputs)
-            out.append(Equation(e.primitive, inputs, outputs, e.attrs, e.line))
+            out.append(Equation(e.primitive, inputs, outputs, e.attrs, e.line, e.scope))
         return out
 
     def kept(self) -> list[tuple[Var, Var]]:

@@ -14,7 +14,7 @@ from typing import Any
 from funcgraph import tree
 from funcgraph.core.aval import aval_of
 
-__all__ = ["Signature", "result_text"]
+__all__ = ["Signature", "parameters", "result_text"]
 
 
 class Signature:
@@ -32,7 +32,7 @@ class Signature:
     ) -> None:
         self.leaves: list[str] = []
         self.lines: list[str] = []
-        positional, star = _parameters(fun, args)
+        positional, star = parameters(fun, args)
         words = [n for n in kwargs if n not in positional]
         self.names = {*positional, *words} | ({star} if star else set())
         keywords = [f"*{star}"] if star else ["*"] if words else []
@@ -75,7 +75,7 @@ class Signature:
         return name
 
 
-def _parameters(fun: Callable[..., Any], args: Any) -> tuple[list[str], str]:
+def parameters(fun: Callable[..., Any], args: Any) -> tuple[list[str], str]:
     """Return the names of the positional parameters, and that of *args ("" without)."""
     try:
         parameters = list(inspect.signature(fun).parameters.values())

@@ -17,9 +17,10 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.calls import CALLS, Call
 from funcgraph.core.graph import Atom, Equation, Graph, Var
+from funcgraph.core.origin import origin, replayed
 from funcgraph.core.primitive import Primitive
 from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
-from funcgraph.errors import ConcretizationError, user_line
+from funcgraph.errors import ConcretizationError
 from funcgraph.transforms.arguments import run
 
 __all__ = [
@@ -123,7 +124,12 @@ class Stage(Trace):
         tracers = [self.tracer(a) for a in (out if primitive.many else (out,))]
         inputs = tuple(self.atom(a) for a in args)
         results = tuple(t.var for t in tracers)
-        self.equations.append(Equation(primitive, inputs, results, attrs, user_line()))
+        again = replayed.get()
+        if again is not None and again.primitive is primitive:
+            # A loop that is differentiated has further outputs, behind its own.
+            for v, old in zip(results, again.outputs, strict=False):
+                v.name = old.name
+        self.equations.append(Equation(primitive, inputs, results, attrs, *origin()))
         return tuple(tracers) if primitive.many else tracers[0]
 
 
@@ -131,12 +137,13 @@ def stage(fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> Graph:
     """Return the graph of a function of flat arguments that returns a flat list."""
     trace = Stage()
     tracers = [trace.tracer(a) for a in avals]
-    token = _depth.set(_depth.get() + 1)
+    token, outer = _depth.set(_depth.get() + 1), replayed.set(None)
     try:
         outs = fun(*tracers)
         outputs = tuple(trace.atom(x) for x in outs)
     finally:
         _depth.reset(token)
+        replayed.reset(outer)
         trace.alive = False
     inputs = tuple(t.var for t in tracers)
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)

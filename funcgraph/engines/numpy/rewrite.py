@@ -81,8 +81,11 @@ def _scaled(e: Equation, scale: Any, product: Equation) -> list[Equation] | None
     if v.aval.dtype != e.outputs[0].aval.dtype:
         return None
     smaller = factors[small] = Var(v.aval)
-    scaled = Equation(e.primitive, (scale, v), (smaller,), {}, e.line)
-    return [scaled, Equation(product.primitive, tuple(factors), e.outputs, {}, product.line)]
+    scaled = Equation(e.primitive, (scale, v), (smaller,), {}, e.line, e.scope)
+    return [
+        scaled,
+        Equation(product.primitive, tuple(factors), e.outputs, {}, product.line, product.scope),
+    ]
 
 
 # --- arithmetic broadcasts by itself -------------------------------------------------------------
@@ -108,7 +111,7 @@ def _with_input(e: Equation, k: int, source: Any) -> Equation:
     shapes = [v.aval.shape for v in inputs if isinstance(v, Var)]
     if np.broadcast_shapes(*shapes) != e.outputs[0].aval.shape:
         return e
-    return Equation(e.primitive, inputs, e.outputs, e.attrs, e.line)
+    return Equation(e.primitive, inputs, e.outputs, e.attrs, e.line, e.scope)
 
 
 # --- updates last --------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""Where an operation comes from: the user's line, the scopes (layers) around it.
+
+May import `errors`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
+
+from funcgraph.errors import user_line
+
+if TYPE_CHECKING:
+    from funcgraph.core.graph import Equation
+
+__all__ = ["named_scope", "origin", "replayed"]
+
+_scope: ContextVar[str] = ContextVar("scope", default="")
+
+# The equation that a graph is evaluating: what is staged meanwhile comes from where it came from.
+replayed: ContextVar[Equation | None] = ContextVar("replayed", default=None)
+
+
+class named_scope(ContextDecorator):  # noqa: N801  (the name in JAX)
+    """Name the part of a program that the block asks for: a layer, a term of a loss.
+
+    Equations that are staged inside carry the path of the scopes around them, "encoder/dense":
+    pictures draw a box around them. Models open a scope for each of their nodes. Values are not
+    affected. Works as a decorator, too.
+
+    Args:
+      name: A name; "a/b" stands for b inside of a.
+
+    Example:
+      >>> import numpy as np
+      >>> import funcgraph as fg
+      >>> def f(x):
+      ...     with fg.named_scope("penalty"):
+      ...         return np.sum(x**2)
+      >>> [e.scope for e in fg.make_graph(f)(np.ones(3)).equations]
+      ['penalty', 'penalty']
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._tokens: list[Token[str]] = []
+
+    def __enter__(self) -> None:
+        outer = _scope.get()
+        self._tokens.append(_scope.set(f"{outer}/{self.name}" if outer else self.name))
+
+    def __exit__(self, *_: object) -> None:
+        _scope.reset(self._tokens.pop())
+
+    def _recreate_cm(self) -> named_scope:  # a decorated function may run in several threads
+        return named_scope(self.name)
+
+
+def origin() -> tuple[str, str]:
+    """Return the user's line, and the path of the scopes, of what is asked for now."""
+    active, e = _scope.get(), replayed.get()
+    if e is None:
+        return user_line(), active
+    inside = not active or e.scope == active or e.scope.startswith(active + "/")
+    scope = e.scope if inside else f"{active}/{e.scope}".rstrip("/")
+    return e.line or user_line(), scope

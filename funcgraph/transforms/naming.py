@@ -1,0 +1,133 @@
+"""The user's names of values: what pictures, step tables and generated source show.
+
+While a function is staged under `naming`, the frames of the user's functions are watched: a staged
+value that is bound to a local variable gets the variable's name. Nothing is parsed, so the names
+are right for unpacking, loops, helper functions and closures alike.
+May import `core`, `tree`, `transforms.arguments`, `transforms.signatures`, `transforms.stage`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+from funcgraph import tree
+from funcgraph.core.aval import aval_of
+from funcgraph.core.graph import Graph, Var
+from funcgraph.core.trace import KIND, TRACER
+from funcgraph.errors import is_library
+from funcgraph.transforms.arguments import run
+from funcgraph.transforms.signatures import parameters
+from funcgraph.transforms.stage import StageTracer, stage
+
+__all__ = ["NamedGraph", "named_graph", "naming"]
+
+
+class NamedGraph(NamedTuple):
+    """The graph of a function, whose variables carry the user's names.
+
+    Attributes:
+      graph: From the leaves of the arguments to the leaves of the output.
+      structure: Of the output.
+      inputs: What the user calls each input: "x", "params['w']".
+    """
+
+    graph: Graph
+    structure: Any
+    inputs: list[str]
+
+
+def _var(x: Any) -> Var | None:
+    """Return the variable beneath the tracers of all transformations."""
+    while KIND[type(x)] == TRACER:
+        if type(x) is StageTracer:
+            return x.var
+        x = x._value if hasattr(x, "_value") else getattr(x, "value", None)
+    return None
+
+
+class _Watcher:
+    """Names variables by the outermost function that gives them a name."""
+
+    def __init__(self) -> None:
+        self.depths: dict[Var, int] = {}
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """Return what watches a frame that begins; Python calls this (sys.settrace)."""
+        if is_library(frame.f_code.co_filename):
+            return None
+        depth, outer = 0, frame.f_back
+        while outer is not None:
+            depth, outer = depth + 1, outer.f_back
+
+        def watch(frame: FrameType, event: str, arg: Any) -> Any:
+            for name, x in frame.f_locals.items():
+                var = _var(x) if name.strip("_.").isidentifier() else None
+                if var is not None and (not var.name or depth < self.depths.get(var, 0)):
+                    var.name, self.depths[var] = name, depth
+            return watch
+
+        return watch
+
+
+@contextlib.contextmanager
+def naming() -> Iterator[None]:
+    """Give what is staged in the block the names of the user's local variables.
+
+    A debugger or a measurement of coverage, which watch frames as well, rest meanwhile.
+    """
+    before = sys.gettrace()
+    sys.settrace(_Watcher())
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def named_graph(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> NamedGraph:
+    """Return the graph of a function for arguments like these, with the user's names.
+
+    Args:
+      fun: A function of arrays (pytrees).
+      *args: Arrays, or ShapeDtype in their place.
+      **kwargs: Likewise.
+
+    Raises:
+      ConcretizationError: Python control flow in fun depends on values.
+
+    Example:
+      >>> import numpy as np
+      >>> def f(params, x):
+      ...     h = np.tanh(x @ params["w"])
+      ...     return np.sum(h)
+      >>> found = named_graph(f, {"w": np.ones((2, 3))}, np.ones(2))
+      >>> found.inputs, [e.outputs[0].name for e in found.graph.equations]
+      (["params['w']", 'x'], ['', 'h', ''])
+    """
+    leaves, structure = tree.flatten((args, kwargs))
+    labels = _labels(fun, args, kwargs)
+    found = None
+
+    def flat(*tracers: Any) -> list[Any]:
+        nonlocal found
+        for x, label in zip(tracers, labels, strict=True):
+            x.var.name = "_".join(re.findall(r"\w+", label))
+        new_args, new_kwargs = tree.unflatten(structure, tracers)
+        with naming():
+            outs, found = tree.flatten(run(fun, new_args, new_kwargs))
+        return outs
+
+    return NamedGraph(stage(flat, [aval_of(x) for x in leaves]), found, labels)
+
+
+def _labels(fun: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
+    """Return what the user calls each leaf of the arguments."""
+    positional, star = parameters(fun, args)
+    roots = [*positional[: len(args)]]
+    roots += [f"{star}[{k}]" for k in range(len(args) - len(roots))]
+    pairs = [*zip(roots, args, strict=True), *((n, kwargs[n]) for n in sorted(kwargs))]
+    return [root + tree.keystr(path) for root, x in pairs for path, _ in tree.leaves_with_path(x)]
