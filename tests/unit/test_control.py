@@ -135,7 +135,7 @@ JAX = _Jax()
 def test_programs(name: str, mode: str) -> None:
     transform, args = MODES[mode]
     ours = PROGRAMS[name](fg)
-    wanted = transform(JAX, PROGRAMS[name](lax))(*args)
+    wanted = jax.jit(transform(JAX, PROGRAMS[name](lax)))(*args)
     same(transform(fg, ours)(*args), wanted)
     for backend in ("numpy", "xla"):
         same(fg.jit(transform(fg, ours), backend=backend)(*args), wanted)

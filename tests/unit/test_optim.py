@@ -370,8 +370,11 @@ def others(optax: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["adabelief", "adafactor", "yogi", "lamb", "amsgrad",
-                                  "decay schedule"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["adafactor", "lamb", "decay schedule"]
+    + [pytest.param(n, marks=pytest.mark.slow) for n in ("adabelief", "amsgrad", "yogi")],
+)
 def test_optax_around_numpy_steps_and_inside(name: str) -> None:
     optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
     with jax.enable_x64(True):

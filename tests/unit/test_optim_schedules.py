@@ -47,16 +47,17 @@ def test_schedules_are_optax_s(name: str) -> None:
     optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
     ours = schedules(optim)[name]
     with jax.enable_x64(True):
-        theirs = schedules(optax)[name]
-        for step in (0, 1, 4, 5, 6, 9, 10, 11, 19, 20, 21, 29, 30, 31, 39, 40, 41, 1000):
-            wanted = float(theirs(step))
+        steps = np.array([0, 1, 4, 5, 6, 9, 10, 11, 19, 20, 21, 29, 30, 31, 39, 40, 41, 1000])
+        theirs = jax.jit(jax.vmap(schedules(optax)[name]))(steps)
+        both = [fg.jit(lambda n: ours(n) * 1.0, backend=backend) for backend in ("numpy", "xla")]
+        for step, wanted in zip(map(int, steps), np.asarray(theirs), strict=True):
             got = ours(step)
             assert np.ndim(got) == 0
             np.testing.assert_allclose(got, wanted, rtol=1e-14, atol=1e-16)
             np.testing.assert_allclose(ours(np.int32(step)), wanted, rtol=1e-14, atol=1e-16)
-            for backend in ("numpy", "xla"):
-                compiled = fg.jit(lambda n: ours(n) * 1.0, backend=backend)(np.int32(step))
-                np.testing.assert_allclose(compiled, wanted, rtol=1e-14, atol=1e-16)
+            for compiled in both:
+                value = compiled(np.int32(step))
+                np.testing.assert_allclose(value, wanted, rtol=1e-14, atol=1e-16)
 
 
 def test_the_ends_of_schedules() -> None:

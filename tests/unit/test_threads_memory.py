@@ -131,7 +131,9 @@ def test_no_reference_cycles(run: Callable[[], Any]) -> None:
         assert gc.collect() < 100  # what other threads leave behind is less than one per run
 
 
-@pytest.mark.parametrize("collector", [True, False], ids=["gc", "no gc"])
+@pytest.mark.parametrize(
+    "collector", [pytest.param(True, marks=pytest.mark.slow), False], ids=["gc", "no gc"]
+)
 def test_ten_thousand_gradients_leave_memory_flat(collector: bool) -> None:
     gradient = fg.grad(loss)
     with nullcontext() if collector else no_collector(), traced_memory():
