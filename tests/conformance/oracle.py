@@ -196,8 +196,10 @@ def check_jax(p: Problem, call: Callable[..., Any]) -> None:
         cts = [jax.numpy.asarray(ct, y.dtype) for ct, y in zip(cts, theirs, strict=True)]
         return theirs, reference(tuple(cts))
 
-    # One program compiles faster than each of its operations alone.
-    theirs, expected = jax.jit(both)(p.xs, cts)
+    try:  # one program compiles faster than each of its operations alone
+        theirs, expected = jax.jit(both)(p.xs, cts)
+    except jax.errors.JAXTypeError:  # the shape of the result depends on values
+        theirs, expected = both(p.xs, cts)
     assert [dtype_of(y) for y in ys] == [y.dtype for y in theirs]
     assert_close(ys, theirs, 1e-9)
     assert_close(pullback(cts), expected, 1e-8, finite=True)
