@@ -26,6 +26,7 @@ from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.updates import at
 from funcgraph.optim import minimize
+from funcgraph.pictures.drawing import draw
 from funcgraph.sparse import (
     hessian_sparsity,
     jacobian_sparsity,
@@ -68,6 +69,7 @@ __all__ = [
     "custom_linear_solve",
     "custom_root",
     "custom_vjp",
+    "draw",
     "errors",
     "eval_shape",
     "fit",

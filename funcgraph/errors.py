@@ -29,6 +29,7 @@ __all__ = [
     "NonLinearError",
     "NonScalarOutputError",
     "OptimizerError",
+    "PictureError",
     "RandomKeyError",
     "ShapeError",
     "SparsityError",
@@ -150,6 +151,10 @@ class MissingPackageError(FuncgraphError, ImportError):
 
 class StorageError(FuncgraphError, ValueError):
     """A pytree cannot be saved, or a file cannot be loaded: damaged, or of another pytree."""
+
+
+class PictureError(FuncgraphError, ValueError):
+    """A picture cannot be drawn or saved as asked for: the function, the suffix of the file."""
 
 
 class TrainingError(FuncgraphError, ValueError):

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from funcgraph.core.aval import Aval, aval_of
+from funcgraph.core.hooks import HOOKS
 from funcgraph.core.origin import replayed
 from funcgraph.core.primitive import Primitive
 from funcgraph.errors import GraphError
 
 if TYPE_CHECKING:
     from funcgraph.core.costs import Costs
+    from funcgraph.pictures.drawing import Drawing
 
 __all__ = ["Atom", "Equation", "Graph", "Var", "names_of"]
 
@@ -259,6 +261,31 @@ class Graph:
         from funcgraph.core.costs import peak_bytes
 
         return peak_bytes(self)
+
+    # --- pictures ---------------------------------------------------------------------------------
+
+    def draw(self, *, backward: bool = False, depth: int | None = None) -> Drawing:
+        """Return a picture of the program: shown in notebooks, saved with `.save("name.svg")`.
+
+        Args:
+          backward: Whether the way back, from all outputs to all inputs, is drawn beside it.
+          depth: How many levels of boxes (layers, loops, branches) are open; the rest are one node
+            each. By default as many as leave the picture readable.
+
+        Raises:
+          PictureError: Nothing is there to differentiate, with backward=True.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> graph = fg.make_graph(lambda x: np.sin(x) * 2.0)(np.zeros(3))
+          >>> print(graph.draw().mermaid.splitlines()[0])
+          flowchart TB
+        """
+        return HOOKS["draw_graph"](self, backward, depth)  # type: ignore[no-any-return]
+
+    def _repr_html_(self) -> str:
+        return HOOKS["graph_html"](self)  # type: ignore[no-any-return]
 
     # --- text -------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.graph import Atom, Equation, Graph, Var, names_of
 from funcgraph.core.trace import Tracer
 
-__all__ = ["ARRAY", "has_text", "text_of"]
+__all__ = ["ARRAY", "call_text", "has_text", "text_of"]
 
 _FEW = 16  # elements of an array that str(graph) shows
 
@@ -68,14 +68,21 @@ def _graph(graph: Graph, before: str, indent: str, short: bool, lines: bool) -> 
     for e in graph.equations:
         left = ", ".join(map(typed, e.outputs))
         comment = f"  # {e.line}" if lines and e.line else ""
-        yield f"{indent}  {left} = {_call(e, text, short)}{comment}"
+        yield f"{indent}  {left} = {call_text(e, text, short)}{comment}"
         for name, sub in e.named_subgraphs.items():
             yield from _graph(sub, f"{name} = ", indent + "    ", short, lines)
     yield f"{indent}  return {', '.join(map(text, graph.outputs))}".rstrip()
     yield f"{indent}}}"
 
 
-def _call(e: Equation, text: Callable[[Atom], str], short: bool) -> str:
+def call_text(e: Equation, text: Callable[[Atom], str], short: bool) -> str:
+    """Return the right side of an equation: operation, attributes but for graphs, arguments.
+
+    Args:
+      e: The equation.
+      text: Gives the name of a variable, the text of a number.
+      short: Show the types of larger arrays only.
+    """
     nested = {name.partition("[")[0] for name in e.named_subgraphs}
     attrs = [f"{k}={_literal(v, short)}" for k, v in e.attrs.items() if k not in nested]
     name = e.primitive.name + (f"[{', '.join(attrs)}]" if attrs else "")

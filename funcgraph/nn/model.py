@@ -12,9 +12,10 @@ import graphlib
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgraph import tree
+from funcgraph.core.hooks import HOOKS
 from funcgraph.core.origin import named_scope
 from funcgraph.errors import LayerError
 from funcgraph.nn.layer import (
@@ -28,6 +29,9 @@ from funcgraph.nn.layer import (
     output_shape,
 )
 from funcgraph.random.keys import fold_in
+
+if TYPE_CHECKING:
+    from funcgraph.pictures.drawing import Drawing
 
 __all__ = [
     "AnyLayer",
@@ -357,6 +361,32 @@ class _Surgery:
                 whole = isinstance(node.layer, _Surgery) and isinstance(part, dict)
                 out[node.owner] = node.layer.select(part) if whole else part  # type: ignore[union-attr]
         return out
+
+    def draw(
+        self, *shapes: Any, backward: bool = False, train: bool = False, depth: int | None = None
+    ) -> Drawing:
+        """Return a picture of the model: shown in notebooks, saved with `.save("name.svg")`.
+
+        Nothing is computed, and no parameter is made, however large the model. Each node of the
+        model is a box.
+
+        Args:
+          *shapes: Shapes of the inputs, as for `init`; n stands for a batch axis of length -1.
+          backward: Whether the pullback, from the outputs to the parameters, is drawn beside it.
+          train: Whether it is drawn as it runs in training.
+          depth: How many levels of boxes are open; by default as many as leave it readable.
+
+        Raises:
+          LayerError: The shapes do not fit.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> model = fg.nn.serial(fg.nn.Dense(16), np.tanh, fg.nn.Dense(2))
+          >>> "n×16" in model.draw((-1, 4)).svg
+          True
+        """
+        return HOOKS["draw_model"](self, shapes, backward, train, depth)  # type: ignore[no-any-return]
 
 
 def inside(layer: Any, name: str) -> Any:

@@ -27,7 +27,7 @@ from funcgraph.nn.layer import (
 from funcgraph.nn.model import PureModel, StatefulModel
 from funcgraph.transforms.stage import eval_shape, make_graph
 
-__all__ = ["Summary", "SummaryRow", "show", "summary"]
+__all__ = ["Summary", "SummaryRow", "abstract_init", "show", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ def summary(model: Any, *shapes: Any) -> Summary:
     return Summary(rows, unknown)
 
 
-def _abstract_init(layer: Any, shapes: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Return output shape, and avals of parameters and state."""
+def abstract_init(layer: Any, shapes: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """Return output shape, and avals of parameters and state (None without one)."""
     found: Any = None
 
     def init(key: Any) -> Any:
@@ -147,7 +147,7 @@ def _rows(
     if isinstance(layer, PureModel | StatefulModel):
         return _model_rows(layer, path, shapes, owned)
     if owned is None:
-        shape, params, state = _abstract_init(layer, shapes)
+        shape, params, state = abstract_init(layer, shapes)
         count = sum(prod(p.shape) for p in tree.leaves(params))
     else:
         params, state = owned
