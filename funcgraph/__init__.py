@@ -27,6 +27,8 @@ from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.updates import at
 from funcgraph.optim import minimize
 from funcgraph.pictures.drawing import draw
+from funcgraph.pictures.explain import explain
+from funcgraph.pictures.view import view
 from funcgraph.sparse import (
     hessian_sparsity,
     jacobian_sparsity,
@@ -72,6 +74,7 @@ __all__ = [
     "draw",
     "errors",
     "eval_shape",
+    "explain",
     "fit",
     "fori_loop",
     "from_jax",
@@ -118,6 +121,7 @@ __all__ = [
     "train_step",
     "tree",
     "value_and_grad",
+    "view",
     "vjp",
     "vmap",
     "while_loop",

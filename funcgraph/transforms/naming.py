@@ -21,10 +21,11 @@ from funcgraph.core.graph import Graph, Var
 from funcgraph.core.trace import KIND, TRACER
 from funcgraph.errors import is_library
 from funcgraph.transforms.arguments import run
+from funcgraph.transforms.following import Following
 from funcgraph.transforms.signatures import parameters
-from funcgraph.transforms.stage import StageTracer, stage
+from funcgraph.transforms.stage import Stage, StageTracer, stage
 
-__all__ = ["NamedGraph", "named_graph", "naming"]
+__all__ = ["NamedGraph", "named_graph", "named_run", "naming"]
 
 
 class NamedGraph(NamedTuple):
@@ -108,6 +109,28 @@ def named_graph(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> NamedGrap
       >>> found.inputs, [e.outputs[0].name for e in found.graph.equations]
       (["params['w']", 'x'], ['', 'h', ''])
     """
+    return _named(fun, args, kwargs, Stage())
+
+
+def named_run(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> NamedGraph:
+    """Return the graph of one run of a function, with the user's names.
+
+    As `named_graph`, but Python may look at values: of a branch, the graph has the side that ran.
+
+    Args:
+      fun: A function of arrays (pytrees).
+      *args: Arrays.
+      **kwargs: Likewise.
+
+    Example:
+      >>> found = named_run(lambda x: 2 * x if x > 0 else -x, 3.0)
+      >>> [e.primitive.name for e in found.graph.equations]
+      ['greater', 'multiply']
+    """
+    return _named(fun, args, kwargs, Following(tree.leaves((args, kwargs))))
+
+
+def _named(fun: Callable[..., Any], args: Any, kwargs: Any, trace: Stage) -> NamedGraph:
     leaves, structure = tree.flatten((args, kwargs))
     labels = _labels(fun, args, kwargs)
     found = None
@@ -121,7 +144,7 @@ def named_graph(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> NamedGrap
             outs, found = tree.flatten(run(fun, new_args, new_kwargs))
         return outs
 
-    return NamedGraph(stage(flat, [aval_of(x) for x in leaves]), found, labels)
+    return NamedGraph(stage(flat, [aval_of(x) for x in leaves], trace), found, labels)
 
 
 def _labels(fun: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:

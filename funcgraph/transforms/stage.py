@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class StageTracer(Tracer):
 
     __slots__ = ("aval", "var")
 
+    _trace: Stage
     aval: Aval
     var: Var
 
@@ -73,14 +74,9 @@ class StageTracer(Tracer):
         """Type of the elements."""
         return self.aval.dtype
 
-    def concrete(self) -> NoReturn:
-        """Refuse: there are no values yet."""
-        raise ConcretizationError(
-            f"while a function is staged (jit, scan, make_graph, ...), an array of shape "
-            f"{self.shape} and dtype {self.dtype} has no value yet, so Python cannot branch on it, "
-            "and no shape can depend on it. Use np.where, funcgraph.cond, or "
-            "funcgraph.while_loop; or mark the argument it comes from as static."
-        )
+    def concrete(self) -> Any:
+        """Return the value, where one is known."""
+        return self._trace.value_of(self)
 
 
 class Stage(Trace):
@@ -116,6 +112,15 @@ class Stage(Trace):
             self.kept[id(x)] = x, var
         return self.kept[id(x)][1]
 
+    def value_of(self, tracer: StageTracer) -> Any:
+        """Refuse: there are no values yet."""
+        raise ConcretizationError(
+            f"while a function is staged (jit, scan, make_graph, ...), an array of shape "
+            f"{tracer.shape} and dtype {tracer.dtype} has no value yet, so Python cannot branch on "
+            "it, and no shape can depend on it. Use np.where, funcgraph.cond, or "
+            "funcgraph.while_loop; or mark the argument it comes from as static."
+        )
+
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Write the equation of an operation."""
         if not self.alive:
@@ -133,9 +138,11 @@ class Stage(Trace):
         return tuple(tracers) if primitive.many else tracers[0]
 
 
-def stage(fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> Graph:
+def stage(
+    fun: Callable[..., Sequence[Any]], avals: Sequence[Aval], trace: Stage | None = None
+) -> Graph:
     """Return the graph of a function of flat arguments that returns a flat list."""
-    trace = Stage()
+    trace = Stage() if trace is None else trace
     tracers = [trace.tracer(a) for a in avals]
     token, outer = _depth.set(_depth.get() + 1), replayed.set(None)
     try:
