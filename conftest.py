@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 collect_ignore = []
 if not importlib.util.find_spec("jax"):
     collect_ignore += ["funcgraph/engines/xla.py", "funcgraph/transforms/interop.py"]
+    collect_ignore += ["funcgraph/check/testing.py"]
 if not importlib.util.find_spec("scipy"):
     collect_ignore += ["funcgraph/sparse", "funcgraph/optim/scipy_minimize.py"]
 if not importlib.util.find_spec("optax"):

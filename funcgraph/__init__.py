@@ -7,6 +7,7 @@ array([0.        , 0.90929743])
 """
 
 from funcgraph import errors, io, losses, nn, numpy, optim, random, train, tree
+from funcgraph.check import assert_matches_jax, check_grads, compare
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -55,15 +56,18 @@ __all__ = [
     "ShapeDtype",
     "Var",
     "all_gather",
+    "assert_matches_jax",
     "associative_scan",
     "at",
     "axis_index",
     "batches",
+    "check_grads",
     "checkpoint",
     "checkpoint_policies",
     "clear_caches",
     "closure_convert",
     "combine",
+    "compare",
     "concrete",
     "cond",
     "custom_gradient",

@@ -19,6 +19,7 @@ __all__ = [
     "DtypeError",
     "FuncgraphError",
     "GradientDtypeError",
+    "GradientMismatchError",
     "GraphError",
     "InPlaceWriteError",
     "LayerError",
@@ -107,6 +108,10 @@ class NonScalarOutputError(FuncgraphError, TypeError):
 
 class GradientDtypeError(FuncgraphError, TypeError):
     """A leaf to differentiate has a dtype (integer, bool, string, object) without derivatives."""
+
+
+class GradientMismatchError(FuncgraphError, AssertionError):
+    """Derivatives are not those of JAX or of finite differences."""
 
 
 class TangentMismatchError(FuncgraphError, TypeError):

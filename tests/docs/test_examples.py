@@ -35,6 +35,7 @@ def table(output: str) -> list[list[str]]:
 
 # Pages that need more than NumPy to run.
 NEEDS = {
+    "docs/certificate.md": ["jax"],
     "docs/estimators.md": ["sklearn"],
     "docs/optim.md": ["optax", "scipy"],
     "docs/sparse.md": ["scipy"],
@@ -117,8 +118,8 @@ def test_digits_without_scikit_learn_names_the_extra():
 def test_command_line_lists_its_commands(arguments):
     command = [sys.executable, "-m", "funcgraph", *arguments]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.startswith("usage: python -m funcgraph {demo}")
+    assert run.returncode == 2
+    assert run.stderr.startswith("usage: python -m funcgraph [-h] {demo,compare,doctor,help} ...")
 
 
 def test_command_line_runs_the_demonstration():
