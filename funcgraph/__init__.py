@@ -6,8 +6,12 @@
 array([0.        , 0.90929743])
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from funcgraph import errors, io, losses, nn, numpy, optim, random, train, tree
-from funcgraph.check import assert_matches_jax, check_grads, compare
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -47,6 +51,9 @@ from funcgraph.transforms.ravel import ravel_pytree
 from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.transposition import linear_transpose
 from funcgraph.transforms.vmap import vmap
+
+if TYPE_CHECKING:
+    from funcgraph.check import assert_matches_jax, check_grads, compare
 
 __version__ = "0.1.0"
 
@@ -130,3 +137,15 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+# Of the certificate, which few programs need, and which takes longer to import than all the rest.
+_LATER = {"assert_matches_jax", "check", "check_grads", "compare"}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what is imported when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'funcgraph' has no attribute {name!r}")
+    check = importlib.import_module("funcgraph.check")
+    value = globals()[name] = check if name == "check" else getattr(check, name)
+    return value
