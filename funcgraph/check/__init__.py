@@ -4,7 +4,7 @@
 and looked up when it is needed. May import all packages but `estimators`.
 """
 
-from funcgraph.check.compare import compare
+from funcgraph.check.comparison import compare
 from funcgraph.check.report import Gap, Report, Row, Worst
 from funcgraph.check.testing import assert_matches_jax, check_grads
 

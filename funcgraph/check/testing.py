@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgraph.check.compare import Settings, compare, examine
+from funcgraph.check.comparison import Settings, compare, examine
 from funcgraph.check.problem import Problem
 from funcgraph.check.report import Report
 from funcgraph.check.verdicts import Tolerance
