@@ -48,6 +48,7 @@ from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
 from funcgraph.transforms.ravel import ravel_pytree
+from funcgraph.transforms.source import grad_source, source
 from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.transposition import linear_transpose
 from funcgraph.transforms.vmap import vmap
@@ -90,6 +91,7 @@ __all__ = [
     "fori_loop",
     "from_jax",
     "grad",
+    "grad_source",
     "hessian",
     "hessian_sparsity",
     "hvp",
@@ -123,6 +125,7 @@ __all__ = [
     "saved_residuals",
     "scan",
     "select",
+    "source",
     "sparse_hessian",
     "sparse_jacobian",
     "stop_gradient",

@@ -24,11 +24,13 @@ from funcgraph.control.eager import (
 )
 from funcgraph.control.lanes import Lanes, crosses_lanes, gathered, masked, pick, run_lanes
 from funcgraph.control.types import strong
+from funcgraph.core import calls
 from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.ops.elementwise import equal
+from funcgraph.ops.structural import zeros
 from funcgraph.transforms.partial import batch_graph, cached, split, tangent_graph
 from funcgraph.transforms.stage import stage
 
@@ -83,6 +85,24 @@ class Choice(NamedTuple):
             mask = equal(number, k)
             chosen = [masked(mask, y, other) for y, other in zip(out, chosen, strict=True)]
         return chosen
+
+    def pullback_graphs(self, varying: Flags, safe: bool) -> calls.OneOf:
+        """Return the pullback of one lane as a choice between graphs."""
+        outs = self.branches[0].output_avals
+        operands = [v.aval for v in self.branches[0].inputs]
+
+        def pull(branch: Graph) -> Graph:
+            back, n = _pullback(branch, varying[1:], safe), len(operands)
+
+            def run(*values: Any) -> list[Any]:
+                given = iter(values[n:])
+                cts = [next(given) if is_inexact(a.dtype) else zeros(a) for a in outs]
+                return back.run(*cts, *values[:n])
+
+            given = [strong(a) for a in outs if is_inexact(a.dtype)]
+            return prune(stage(run, [*operands, *given]))
+
+        return calls.OneOf(tuple(map(pull, self.branches)))
 
     def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
         """Return the avals of the results."""

@@ -170,6 +170,12 @@ class Pullback(NamedTuple):
         """Return the avals of the varying arguments."""
         return tuple(map(strong, _chosen(avals[: len(self.varying)], self.varying)))
 
+    def written(self) -> Any:
+        """Return graphs of what it does in one lane, and the lanes; None if there are none."""
+        graphs = getattr(self.fun, "pullback_graphs", None)
+        lanes: Any = getattr(self.fun, "lanes", ())
+        return None if graphs is None else (graphs(self.varying, self.safe), *lanes)
+
     def batched(self, size: int, flags: Flags) -> tuple[Eager, Flags]:
         """Return the pullback of the function of all lanes; what varies gets a batch axis."""
         n = len(self.varying)

@@ -26,6 +26,7 @@ from funcgraph.control.eager import (
 from funcgraph.control.lanes import Lanes, crosses_lanes, gathered, masked, pick, run_lanes
 from funcgraph.control.types import strong
 from funcgraph.core.aval import Aval, aval_of, is_inexact
+from funcgraph.core.calls import WayBack
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
@@ -127,6 +128,10 @@ class Loop(NamedTuple):
             new = run_graph(body, (*carry, *second))
             carry = [masked(going, b, a) for a, b in zip(carry, new, strict=True)]
 
+    def pullback_graphs(self, varying: Flags, safe: bool) -> WayBack:
+        """Return the pullback of one lane as graphs."""
+        return LoopPullback(self._replace(lanes=Lanes()), varying, safe).graphs()
+
     def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
         """Return the avals of the last carry."""
         return self.lanes.avals(self.body.output_avals)
@@ -194,6 +199,38 @@ class LoopPullback(NamedTuple):
         flags = (*inexact, *self.loop.parts(self.varying)[2])
         free = tuple(k >= carries for k in range(len(flags)))  # constants are there anyway
         return split(self.loop.body, flags, self.safe, free), flags
+
+    def graphs(self) -> WayBack:
+        """Return what it does as graphs."""
+        passes, flags = self._passes()
+        n, inputs, forward = self.loop.carries, len(flags), passes.forward
+        wanted = [k for k in passes.sources if not n <= k < inputs]
+        places = (*forward.inputs, *forward.outputs[n:])
+        results = (*forward.outputs[:n], *(places[k] for k in wanted))
+        forth = prune(Graph(forward.inputs, forward.equations, results, forward.constants))
+        moving, sums = sum(flags[:n]), sum(flags[n:])
+
+        def step(*values: Any) -> list[Any]:
+            given, totals, rest = iter(values[:moving]), values[moving : moving + sums], values
+            rest = rest[moving + sums :]
+            pairs = zip(flags[:n], forward.output_avals, strict=False)
+            cts = [next(given) if flag else zeros(a) for flag, a in pairs]
+            constants, made = dict(enumerate(rest[len(wanted) :], n)), iter(rest)
+            residuals = [constants[k] if k in constants else next(made) for k in passes.sources]
+            found = passes.backward.run(*cts, *residuals)
+            return [*found[:moving], *(t + c for t, c in zip(totals, found[moving:], strict=True))]
+
+        varying = [strong(v.aval) for v, flag in zip(forward.inputs, flags, strict=True) if flag]
+        kept = [forth.output_avals[n + k] for k in range(len(wanted))]
+        constants = [v.aval for v in forward.inputs[n:]]
+        back = prune(stage(step, [*varying, *kept, *constants]))
+        start = zip(self.loop.parts(self.varying)[0], flags[:n], strict=True)
+        asked = (*(flag for flag, moves in start if moves), *(True for _ in range(sums)))
+        return WayBack(self.loop.cond, forth, back, n, moving, asked)
+
+    def written(self) -> Any:
+        """Return graphs of what it does in one lane, and the lanes: none."""
+        return self.graphs(), (), ()
 
     def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
         """Return the avals of the varying arguments."""

@@ -15,7 +15,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.graph import Equation, Graph, Var
 
-__all__ = ["CALLS", "Call", "calls_of"]
+__all__ = ["CALLS", "Call", "OneOf", "WayBack", "calls_of"]
 
 Avals = tuple[Aval, ...]
 
@@ -29,6 +29,35 @@ class Call(NamedTuple):
     outputs: Avals  # what it has to return
     trips: int | None = 1  # None: not known before it runs
     choice: bool = False  # one of several, of which one runs
+
+
+class WayBack(NamedTuple):
+    """The sweep back over a loop whose number of steps is not known, of one lane, as graphs.
+
+    From the arguments of the loop (carry, constants of the condition and of the body) and the
+    cotangents of the carries that have some, to the cotangents of carries and constants.
+
+    Attributes:
+      cond: (carry, its constants) -> whether a step follows.
+      forth: (carry, constants) -> (carry, what has to be kept).
+      back: (cotangents, their sums, what was kept, constants) -> (cotangents, sums).
+      carries: How many carries there are.
+      moving: How many of them have cotangents.
+      results: Which of the cotangents, and sums, are asked for.
+    """
+
+    cond: Graph
+    forth: Graph
+    back: Graph
+    carries: int
+    moving: int
+    results: tuple[bool, ...]
+
+
+class OneOf(NamedTuple):
+    """A choice between graphs by a number, of one lane; they take the arguments behind it."""
+
+    branches: tuple[Graph, ...]
 
 
 def _avals(atoms: Iterable[Var | bool | int | float | complex]) -> Avals:

@@ -129,6 +129,11 @@ def _same_twice(e: Equation, at: Program) -> Any:
     return a if isinstance(a, Var) and a is b else None
 
 
+def _not_false(e: Equation, at: Program) -> Any:
+    x, n = e.inputs[0], at.number(e.inputs[1])
+    return x if _aval(x).dtype == bool and n is not None and n == 0 else None
+
+
 def _where(e: Equation, at: Program) -> Any:
     choice, a, b = e.inputs
     if isinstance(a, Var) and a is b:
@@ -245,6 +250,7 @@ IDENTITIES: dict[str, Rule] = {
     **dict.fromkeys(["maximum", "minimum", "fmax", "fmin", "logical_and", "logical_or",
                      "bitwise_and", "bitwise_or"], _same_twice),
     "where": _where,
+    "not_equal": _not_false,
     "convert": _convert,
     "truncate_dtype": _convert,
     "transpose": _transpose,

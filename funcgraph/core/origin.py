@@ -7,19 +7,63 @@ from __future__ import annotations
 
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgraph.errors import user_line
 
 if TYPE_CHECKING:
-    from funcgraph.core.graph import Equation
+    from funcgraph.core.graph import Equation, Var
 
-__all__ = ["named_scope", "origin", "replayed"]
+__all__ = [
+    "BACKWARD",
+    "WEAK",
+    "Naming",
+    "Origin",
+    "named",
+    "named_scope",
+    "origin",
+    "pulled",
+    "replayed",
+]
+
+BACKWARD = "backward"  # the outermost scope of what a sweep back asks for
+
+
+class Origin(NamedTuple):
+    """Where an operation comes from: the user's line (file:line), and the path of the scopes."""
+
+    line: str
+    scope: str
+
 
 _scope: ContextVar[str] = ContextVar("scope", default="")
 
 # The equation that a graph is evaluating: what is staged meanwhile comes from where it came from.
 replayed: ContextVar[Equation | None] = ContextVar("replayed", default=None)
+
+
+class Naming(NamedTuple):
+    """While what is staged gets names: who gave them.
+
+    Attributes:
+      depths: How deep in the stack the function is that named a variable. WEAK if it is a layer,
+        more if it is a function inside of a layer: the user may give another name.
+      whole: Whether the graph is read as a program: then compiled functions are staged as what they
+        compile, cotangents are named after their primals, and the names of layers, and of the
+        variables inside, count where the user has none.
+      arrays: By identity, what the user calls the arrays that functions read from outside.
+    """
+
+    depths: dict[Var, int]
+    whole: bool
+    arrays: dict[int, tuple[Any, str]]
+
+
+WEAK = 1 << 30
+named: ContextVar[Naming | None] = ContextVar("named", default=None)
+
+# What a sweep back is going back over: what is staged meanwhile comes from there.
+pulled: ContextVar[Origin | None] = ContextVar("pulled", default=None)
 
 
 class named_scope(ContextDecorator):  # noqa: N801  (the name in JAX)
@@ -57,11 +101,11 @@ class named_scope(ContextDecorator):  # noqa: N801  (the name in JAX)
         return named_scope(self.name)
 
 
-def origin() -> tuple[str, str]:
+def origin() -> Origin:
     """Return the user's line, and the path of the scopes, of what is asked for now."""
     active, e = _scope.get(), replayed.get()
     if e is None:
-        return user_line(), active
+        return pulled.get() or Origin(user_line(), active)
     inside = not active or e.scope == active or e.scope.startswith(active + "/")
     scope = e.scope if inside else f"{active}/{e.scope}".rstrip("/")
-    return e.line or user_line(), scope
+    return Origin(e.line or user_line(), scope)

@@ -98,6 +98,7 @@ class _Simplifier:
             if not isinstance(found, Equation):
                 if isinstance(found, Var) and found.aval == e.outputs[0].aval:
                     self.same[e.outputs[0]] = found
+                    found.name = found.name or e.outputs[0].name
                     return
                 break
             e = found
@@ -105,7 +106,9 @@ class _Simplifier:
             return
         key = _key(e)
         if key is not None and key in self.seen:
-            self.same.update(zip(e.outputs, self.seen[key], strict=True))
+            for v, found in zip(e.outputs, self.seen[key], strict=True):
+                self.same[v] = found
+                found.name = found.name or v.name
             return
         self.equations.append(e)
         for v in e.outputs:

@@ -29,6 +29,7 @@ from funcgraph.nn.layer import (
     output_shape,
 )
 from funcgraph.random.keys import fold_in
+from funcgraph.transforms.named_tape import label
 
 if TYPE_CHECKING:
     from funcgraph.pictures.drawing import Drawing
@@ -280,6 +281,7 @@ def _run(
         except Exception as error:
             locate(error, node.name, node.layer, xs)
             raise
+        label(y, node.name)
         env[node.name] = y
         if isinstance(node.layer, StatefulLayer):
             new[node.owner] = s

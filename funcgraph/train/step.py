@@ -15,6 +15,7 @@ from funcgraph import tree
 from funcgraph.control.loops import scan
 from funcgraph.control.types import check_same
 from funcgraph.core.aval import aval_of, dtype_of, shape_of
+from funcgraph.core.origin import named_scope
 from funcgraph.core.trace import KIND, TRACER
 from funcgraph.errors import TrainingError
 from funcgraph.nn.layer import keywords_of
@@ -24,6 +25,7 @@ from funcgraph.train.partition import Pattern, combine, partition
 from funcgraph.transforms.arguments import name_of
 from funcgraph.transforms.gradient import value_and_grad
 from funcgraph.transforms.jit import jit
+from funcgraph.transforms.source import Source
 
 __all__ = ["Metrics", "TrainState", "TrainStep", "train_step"]
 
@@ -166,6 +168,14 @@ class TrainStep:
         """Return the graph of the step for such arguments."""
         return self._update.graph(state, *batch)
 
+    def source(self, state: TrainState, *batch: Any) -> Source:
+        """Return the step for such arguments as a program that needs NumPy alone."""
+        return self._update.source(state, *batch)  # type: ignore[no-any-return]
+
+    def __source__(self, style: str, state: TrainState, *batch: Any) -> Any:
+        """Write the step in a style of `source`."""
+        return self._update.__source__(style, state, *batch)
+
     def _check(self, state: Any) -> None:
         if not isinstance(state, TrainState):
             raise TrainingError(
@@ -177,15 +187,16 @@ class TrainStep:
         value, (_, aux) = self._loss(params, state, batch, None, False)
         return (value, aux) if self._loss._has_aux else value
 
-    def _step(self, old: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
-        trained, rest = self._select(old.params)
-        key = fold_in(old.key, old.step) if self._loss.random else None
-        value, state, aux, grads = self._gradient(trained, rest, old.state, batch, key)
-        updates, opt_state = self._optimizer.update(grads, old.opt_state, trained)
-        params = combine(apply_updates(trained, updates), rest)
+    def _step(self, state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
+        trained, rest = self._select(state.params)
+        key = fold_in(state.key, state.step) if self._loss.random else None
+        value, inner, aux, grads = self._gradient(trained, rest, state.state, batch, key)
+        with named_scope("update"):
+            updates, opt_state = self._optimizer.update(grads, state.opt_state, trained)
+            params = combine(apply_updates(trained, updates), rest)
         rate = self._optimizer.learning_rate
-        rate = rate(old.step) if callable(rate) else rate
-        new = TrainState(params, state, opt_state, old.key, old.step + 1)
+        rate = rate(state.step) if callable(rate) else rate
+        new = TrainState(params, inner, opt_state, state.key, state.step + 1)
         return new, Metrics(value, global_norm(grads), rate, new.step, aux)
 
     def _gradient(self, trained: Any, rest: Any, state: Any, batch: Any, key: Any) -> Any:

@@ -31,9 +31,9 @@ class Following(Stage):
         self.values: dict[Var, Any] = {}
         self.computed = 0  # how many of the equations
 
-    def tracer(self, aval: Aval) -> StageTracer:
+    def tracer(self, aval: Aval, name: str = "") -> StageTracer:
         """Return a tracer of a new variable; the first ones are the inputs."""
-        out = super().tracer(aval)
+        out = super().tracer(aval, name)
         if len(self.values) < len(self.inputs):
             self.values[out.var] = self.inputs[len(self.values)]
         return out

@@ -26,6 +26,7 @@ from funcgraph.transforms.arguments import (
     snapshot,
     substitute,
 )
+from funcgraph.transforms.named_tape import new_tape
 from funcgraph.transforms.stage import staged_safe
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 
@@ -39,7 +40,7 @@ def watch(chosen: Any, name: str, allow_int: bool, holomorphic: bool) -> Any:
 
     A leaf that may not vary (an integer, with allow_int) stays as it is, on a slot of its own.
     """
-    tape = Tape()
+    tape = new_tape()
     leaves, structure = tree.flatten(snapshot(chosen))
     traced = []
     for k, leaf in enumerate(leaves):

@@ -19,10 +19,11 @@ import numpy as np
 from funcgraph import tree
 from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Graph
+from funcgraph.core.origin import named
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
 from funcgraph.core.trace import JAX, KIND, NUMPY
-from funcgraph.errors import NoSourceError, StaticArgumentError, user_line
+from funcgraph.errors import StaticArgumentError, user_line
 from funcgraph.ops.buffers import Scope, scope
 from funcgraph.transforms.arguments import (
     all_finite,
@@ -33,8 +34,7 @@ from funcgraph.transforms.arguments import (
     static_set,
 )
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
-from funcgraph.transforms.signatures import Signature
-from funcgraph.transforms.source import function_text
+from funcgraph.transforms.source import Source, written
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit", "jit_call"]
@@ -181,6 +181,10 @@ class Jitted:
         leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or not are_plain(leaves, self._backend):
+            if (
+                names := named.get()
+            ) is not None and names.whole:  # what people read has the user's lines, not a call
+                return run(self._fun, args, kwargs)
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
         else:
             outs = entry.run(*leaves)
@@ -292,14 +296,10 @@ class Jitted:
         """Return the simplified graph that runs for these arguments."""
         return simplify(self._entry(*self._flatten(args, kwargs)).graph)
 
-    def source(self, *args: Any, **kwargs: Any) -> str:
+    def source(self, *args: Any, **kwargs: Any) -> Source:
         """Return the program for these arguments as text that needs NumPy alone.
 
-        It defines a function with the name and parameters of this one, which computes the same
-        numbers: a line for each operation, the user's lines as comments, loops and branches as
-        Python's, constants included. Of containers other than dicts, lists and tuples it takes and
-        returns the tuple of the leaves. Where a derivative is not finite, `jit` computes it again
-        with products in which an exact zero wins; the text does not.
+        `fg.source(f)(*args)` of the compiled function: see there.
 
         Raises:
           NoSourceError: An operation is a function of JAX (from_jax), or the function closes over
@@ -309,19 +309,15 @@ class Jitted:
           >>> import numpy as np
           >>> import funcgraph as fg
           >>> text = fg.jit(fg.grad(lambda x: np.sum(np.sin(x)))).source(np.ones(2))
-          >>> exec(text, scope := {})
-          >>> scope["function"](np.zeros(2))
+          >>> text.function()(np.zeros(2))
           array([1., 1.])
         """
-        leaves, structure, static = self._flatten(args, kwargs)
-        entry = self._entry(leaves, structure, static)
-        if entry.closed_over:
-            raise NoSourceError(
-                f"{name_of(self._fun)} closes over values that another transformation traces: pass "
-                "them as arguments."
-            )
-        signature = Signature(self._fun, args, kwargs, dict(static.values))
-        return function_text(name_of(self._fun), signature, entry.graph, entry.structure)
+        return self.__source__("numpy", *args, **kwargs)  # type: ignore[no-any-return]
+
+    def __source__(self, style: str, *args: Any, **kwargs: Any) -> Any:
+        """Write the function in a style of `source`."""
+        _, _, static = self._flatten(args, kwargs)
+        return written(self._fun, args, kwargs, dict(static.values), style)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Return JAX's lowered program for these arguments (backend "xla"); it has .compile()."""

@@ -3,29 +3,36 @@
 While a function is staged under `naming`, the frames of the user's functions are watched: a staged
 value that is bound to a local variable gets the variable's name. Nothing is parsed, so the names
 are right for unpacking, loops, helper functions and closures alike.
-May import `core`, `tree`, `transforms.arguments`, `transforms.signatures`, `transforms.stage`.
+May import `core`, `tree`, `codegen.signatures`, `transforms`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from funcgraph import tree
+from funcgraph.codegen.signatures import parameters
 from funcgraph.core.aval import aval_of
-from funcgraph.core.graph import Graph, Var
-from funcgraph.core.trace import KIND, TRACER
+from funcgraph.core.graph import Graph
+from funcgraph.core.origin import WEAK, Naming, named
 from funcgraph.errors import is_library
 from funcgraph.transforms.arguments import run
 from funcgraph.transforms.following import Following
-from funcgraph.transforms.signatures import parameters
-from funcgraph.transforms.stage import Stage, StageTracer, stage
+from funcgraph.transforms.named_tape import variable_of
+from funcgraph.transforms.stage import Stage, stage
 
-__all__ = ["NamedGraph", "named_graph", "named_run", "naming"]
+__all__ = ["NamedGraph", "named_graph", "named_run", "naming", "naming_all"]
+
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LAYERS = tuple(os.path.join(_HOME, part, "") for part in ("nn", "losses"))
 
 
 class NamedGraph(NamedTuple):
@@ -42,37 +49,42 @@ class NamedGraph(NamedTuple):
     inputs: list[str]
 
 
-def _var(x: Any) -> Var | None:
-    """Return the variable beneath the tracers of all transformations."""
-    while KIND[type(x)] == TRACER:
-        if type(x) is StageTracer:
-            return x.var
-        x = x._value if hasattr(x, "_value") else getattr(x, "value", None)
-    return None
-
-
 class _Watcher:
     """Names variables by the outermost function that gives them a name."""
 
-    def __init__(self) -> None:
-        self.depths: dict[Var, int] = {}
+    def __init__(self, names: Naming) -> None:
+        self.names = names
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
         """Return what watches a frame that begins; Python calls this (sys.settrace)."""
-        if is_library(frame.f_code.co_filename):
-            return None
         depth, outer = 0, frame.f_back
+        if is_library(frame.f_code.co_filename):
+            if not (self.names.whole and frame.f_code.co_filename.startswith(_LAYERS)):
+                return None
+            depth = WEAK + 1
+        else:
+            self._note_arrays(frame)
+        depths = self.names.depths
         while outer is not None:
             depth, outer = depth + 1, outer.f_back
 
         def watch(frame: FrameType, event: str, arg: Any) -> Any:
             for name, x in frame.f_locals.items():
-                var = _var(x) if name.strip("_.").isidentifier() else None
-                if var is not None and (not var.name or depth < self.depths.get(var, 0)):
-                    var.name, self.depths[var] = name, depth
+                var = variable_of(x) if name.strip("_.").isidentifier() else None
+                if var is not None and (not var.name or depth < depths.get(var, 0)):
+                    var.name, depths[var] = name, depth
             return watch
 
         return watch
+
+    def _note_arrays(self, frame: FrameType) -> None:
+        """Note the names of the arrays that a function reads from outside."""
+        code, arrays = frame.f_code, self.names.arrays
+        outside = {n: frame.f_locals.get(n) for n in code.co_freevars}
+        outside.update((n, frame.f_globals.get(n)) for n in code.co_names)
+        for name, x in outside.items():
+            if isinstance(x, np.ndarray):
+                arrays.setdefault(id(x), (x, name))
 
 
 @contextlib.contextmanager
@@ -81,12 +93,24 @@ def naming() -> Iterator[None]:
 
     A debugger or a measurement of coverage, which watch frames as well, rest meanwhile.
     """
-    before = sys.gettrace()
-    sys.settrace(_Watcher())
+    watcher = _Watcher(named.get() or Naming({}, whole=False, arrays={}))
+    before, token = sys.gettrace(), named.set(watcher.names)
+    sys.settrace(watcher)
     try:
         yield
     finally:
         sys.settrace(before)
+        named.reset(token)
+
+
+@contextlib.contextmanager
+def naming_all() -> Iterator[None]:
+    """Let `named_graph` give names for a program that people read: see `Naming.whole`."""
+    token = named.set(Naming({}, whole=True, arrays={}))
+    try:
+        yield
+    finally:
+        named.reset(token)
 
 
 def named_graph(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> NamedGraph:

@@ -16,9 +16,10 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.simplify import prune, simplify
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
+from funcgraph.transforms.named_tape import new_tape
 from funcgraph.transforms.residuals import Residuals
 from funcgraph.transforms.stage import Stage, StageTracer, stage
-from funcgraph.transforms.tape import Tape, TapeTracer, backward
+from funcgraph.transforms.tape import TapeTracer, backward
 from funcgraph.transforms.vmap import vmap
 
 __all__ = ["Passes", "batch_graph", "cached", "compiled", "split", "tangent_graph"]
@@ -94,8 +95,8 @@ def split(graph: Graph, varying: Flags, safe: bool = False, free: Flags | None =
 
 def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
     ahead = Stage()
-    inputs = [ahead.tracer(v.aval) for v in graph.inputs]
-    tape = Tape()
+    inputs = [ahead.tracer(v.aval, v.name) for v in graph.inputs]
+    tape = new_tape()
     watched = [x if not flag else tape.watch(x) for x, flag in zip(inputs, varying, strict=True)]
     outs = graph.run(*watched)
     entries = tape.end()

@@ -60,7 +60,7 @@ class Residuals:
                 again.add(k)
                 for x in inputs:
                     if x in self._free and x not in self.reads:
-                        self.reads[x] = Var(x.aval)
+                        self.reads[x] = Var(x.aval, x.name)
         return again
 
     def _atom(self, x: Atom) -> Atom:

@@ -17,8 +17,8 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.calls import CALLS, Call
 from funcgraph.core.graph import Atom, Equation, Graph, Var
-from funcgraph.core.origin import origin, replayed
-from funcgraph.core.primitive import Primitive
+from funcgraph.core.origin import named, origin, replayed
+from funcgraph.core.primitive import REGISTRY, Primitive
 from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
 from funcgraph.transforms.arguments import run
@@ -91,11 +91,11 @@ class Stage(Trace):
         self.kept: dict[int, tuple[Any, Var]] = {}  # by identity; the value keeps the id alive
         self.alive = True
 
-    def tracer(self, aval: Aval) -> StageTracer:
+    def tracer(self, aval: Aval, name: str = "") -> StageTracer:
         """Return a tracer of a new variable."""
         out = StageTracer()
         out.aval = aval
-        out.var = Var(aval)
+        out.var = Var(aval, name)
         out._trace = self
         return out
 
@@ -105,8 +105,12 @@ class Stage(Trace):
             return x.var
         if type(x) in (bool, int, float, complex):
             return x  # type: ignore[no-any-return]
+        if id(x) not in self.kept and (whole := _transposed(x)) is not None:
+            axes = tuple(range(x.ndim))[::-1]
+            found = self.process(REGISTRY["transpose"], (whole,), {"axes": axes})
+            self.kept[id(x)] = x, found.var
         if id(x) not in self.kept:
-            var = Var(aval_of(x))
+            var = Var(aval_of(x), _name_outside(x))
             # A copy: what the user writes into the array later is not part of the program.
             self.constants[var] = x.copy() if type(x) is np.ndarray and x.flags.writeable else x
             self.kept[id(x)] = x, var
@@ -132,10 +136,34 @@ class Stage(Trace):
         again = replayed.get()
         if again is not None and again.primitive is primitive:
             # A loop that is differentiated has further outputs, behind its own.
+            names = named.get()
             for v, old in zip(results, again.outputs, strict=False):
                 v.name = old.name
+                if names is not None and old in names.depths:
+                    names.depths[v] = names.depths[old]
         self.equations.append(Equation(primitive, inputs, results, attrs, *origin()))
         return tuple(tracers) if primitive.many else tracers[0]
+
+
+def _name_outside(x: Any) -> str:
+    """Return what the user calls a value that is closed over, if that is known."""
+    if type(x) is StageTracer:
+        return x.var.name
+    names = named.get()
+    array, name = (None, "") if names is None else names.arrays.get(id(x), (None, ""))
+    return name if array is x else ""
+
+
+def _transposed(x: Any) -> Any:
+    """Return the array that the user has a name for, if x is its transpose; None otherwise."""
+    names = named.get()
+    if names is None or type(x) is not np.ndarray or x.ndim < 2:
+        return None
+    for array, _ in names.arrays.values():
+        same = (x.shape, x.strides) == (array.shape[::-1], array.strides[::-1])
+        if same and x is not array and np.may_share_memory(x, array):
+            return array
+    return None
 
 
 def stage(

@@ -203,8 +203,8 @@ class _Cotangents:
 
     __slots__ = ("owned", "reads", "slots")
 
-    def __init__(self, count: int) -> None:
-        self.slots: list[Any] = [None] * count
+    def __init__(self, slots: list[Any]) -> None:
+        self.slots = slots
         self.owned: set[int] = set()
         self.reads: dict[int, tuple[Any, list[Any], list[Any]]] = {}
 
@@ -255,7 +255,7 @@ class _Cotangents:
         self.add(slot, total)
 
 
-def backward(entries: list[Any], seeds: list[tuple[int, Any]], count: int, safe: bool) -> list[Any]:
+def backward(entries: Any, seeds: list[tuple[int, Any]], count: int, safe: bool) -> list[Any]:
     """Sweep back over a tape and return the cotangents of its first `count` slots (None: zero).
 
     Args:
@@ -264,7 +264,15 @@ def backward(entries: list[Any], seeds: list[tuple[int, Any]], count: int, safe:
       count: Number of inputs.
       safe: Whether a product with an exact zero is zero, whatever the other factor (slower).
     """
-    cts = _Cotangents(len(entries))
+    if type(entries) is list:
+        return _sweep(entries, _Cotangents([None] * len(entries)), seeds, count, safe)
+    with entries.cotangents() as slots:  # of a tape that names them
+        return _sweep(entries, _Cotangents(slots), seeds, count, safe)
+
+
+def _sweep(
+    entries: list[Any], cts: _Cotangents, seeds: list[tuple[int, Any]], count: int, safe: bool
+) -> list[Any]:
     for slot, ct in seeds:
         cts.add(slot, ct)
     slots, reads = cts.slots, cts.reads

@@ -11,7 +11,7 @@ import pytest
 
 import funcgraph as fg
 from funcgraph import nn
-from funcgraph.transforms.naming import named_graph
+from funcgraph.transforms.naming import named_graph, naming_all
 
 
 def names(graph: fg.Graph) -> list[str]:
@@ -123,3 +123,45 @@ def test_scopes_of_threads_are_their_own() -> None:
         thread.start()
         thread.join()
     assert found == [""]
+
+
+def test_cotangents_are_named_after_their_primals() -> None:
+    def f(w: Any, x: Any) -> Any:
+        h = np.tanh(x @ w)
+        with fg.named_scope("square"):
+            s = h * h
+        return np.sum(s)
+
+    args = np.ones(3), np.ones((4, 3))
+    with naming_all():
+        graph = named_graph(fg.grad(f), *args).graph
+    forward = [e for e in graph.equations if e.scope in ("", "square")]
+    back = [e for e in graph.equations if e.scope.split("/")[0] == "backward"]
+    assert len(forward) + len(back) == len(graph.equations)
+    names = {v.name: e for e in back for v in e.outputs if v.name}
+    assert {"d_h", "d_w"} <= names.keys()
+    # What goes back over an operation has its line, and its scope.
+    assert names["d_h"].scope == "backward/square" and names["d_w"].scope == "backward"
+    assert names["d_h"].line in {e.line for e in forward if e.scope == "square"}
+    assert names["d_w"].line in {e.line for e in forward if e.primitive.name == "matmul"}
+
+    plain = fg.make_graph(fg.grad(f))(*args)
+    assert {e.scope for e in plain.equations} <= {"", "square"}
+    assert not any(v.name for e in plain.equations for v in e.outputs)
+
+
+def test_cotangents_of_the_bodies_of_loops_are_named() -> None:
+    def f(w: Any, xs: Any) -> Any:
+        def cell(h: Any, x: Any) -> Any:
+            a = h * w + x
+            h = np.tanh(a)
+            return h, None
+
+        return fg.scan(cell, 0.0, xs)[0]
+
+    with naming_all():
+        graph = named_graph(fg.grad(f), 0.5, np.ones(4)).graph
+    first, second = (e for e in graph.equations if e.primitive.name == "scan")
+    assert "a" in {v.name for e in first.attrs["body"].equations for v in e.outputs}
+    assert "d_a" in {v.name for e in second.attrs["body"].equations for v in e.outputs}
+    assert second.scope == "backward"

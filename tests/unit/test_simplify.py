@@ -55,6 +55,7 @@ CASES: dict[str, list[Callable[[Any], Any]]] = {
     ],
     "invert": [lambda x: ~~x],
     "logical_not": [lambda x: np.logical_not(np.logical_not(x))],
+    "not_equal": [lambda x: (x > 0) != 0, lambda x: x != 0, lambda x: (x > 0) != 1],
     "where": [
         lambda x: np.where(np.ones(3, bool), x, 2),
         lambda x: np.where(False, 2, x),

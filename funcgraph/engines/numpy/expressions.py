@@ -13,7 +13,7 @@ import numpy as np
 from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Equation, Var
 from funcgraph.core.primitive import OPERATORS
-from funcgraph.engines.numpy.literals import dtype_text, value_text
+from funcgraph.engines.numpy.literals import dtype_text, made_text, value_text
 from funcgraph.ops.indexing import ARRAY
 
 __all__ = ["expression", "index_text", "is_strong", "statements"]
@@ -174,7 +174,7 @@ def statements(e: Equation, out: str, args: list[str], bind: Bind) -> list[str] 
     """Return the lines that write into elements of an array named `out`; None if e does not."""
     name, attrs = e.primitive.name, e.attrs
     if name == "index_sum":
-        lines = [f"{out} = np.zeros({attrs['shape']}, {dtype_text(attrs['dtype'])})"]
+        lines = [f"{out} = {made_text('zeros', attrs['shape'], attrs['dtype'])}"]
         pairs = zip(args, attrs["templates"], strict=True)
         return lines + [f"{out}[{index_text(t, [], bind)}] += {g}" for g, t in pairs]
     ufunc = _UPDATES.get(name)

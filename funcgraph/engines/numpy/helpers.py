@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 import types
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,14 @@ def _globals_of(code: types.CodeType) -> set[str]:
 
 
 class Helpers:
-    """Functions, constants and imports of a generated program, each once, in order of need."""
+    """Functions, constants and imports of a generated program, each once, in order of need.
 
-    def __init__(self) -> None:
+    Args:
+      reserved: Names that none of them may have.
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._reserved = frozenset(reserved)
         self.imports: dict[str, str] = {}  # line by name
         self.definitions: dict[str, str] = {}  # text by name
         self._values: dict[str, Any] = {}
@@ -64,7 +70,7 @@ class Helpers:
     def _add(self, name: str, value: Any) -> str:
         """Add what a name of a module stands for, and all that it needs; return its name here."""
         original = name
-        while name in self._values and self._values[name] is not value:
+        while name in self._reserved or self._values.get(name, value) is not value:
             name += "_"  # another module's
         if name in self._values:
             return name

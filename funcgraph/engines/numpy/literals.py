@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["array_text", "dtype_text", "number_text", "value_text"]
+__all__ = ["array_text", "dtype_text", "made_text", "number_text", "value_text"]
 
 _READABLE = 32  # longest array written number by number
 
@@ -59,7 +59,9 @@ def value_text(value: Any, bind: Any) -> str:
         return str(bind(value))
     if value is Ellipsis:
         return "..."
-    return number_text(value) if type(value) in (bool, int, float, complex) else repr(value)
+    if type(value) is float or type(value) is complex:
+        return number_text(value)
+    return repr(value)
 
 
 # --- arrays --------------------------------------------------------------------------------------
@@ -77,7 +79,9 @@ def array_text(value: Any) -> str:
         return scalar if isinstance(value, np.generic) else f"np.array({scalar})"
     flat = np.ascontiguousarray(x).reshape(-1)
     if x.size > 1 and flat.tobytes() == flat[:1].tobytes() * x.size and plain:
-        return _uniform(x, dtype, flat[0])
+        return _uniform(x, flat[0])
+    if plain and _is_eye(x):
+        return made_text("eye", x.shape[:1], x.dtype)
     if x.dtype.kind in "iu" and x.ndim == 1 and x.size > 2:
         steps = np.arange(x.size, dtype=x.dtype)
         if np.array_equal(x, steps):
@@ -89,11 +93,22 @@ def array_text(value: Any) -> str:
     return _bytes_text(flat, x.shape)
 
 
-def _uniform(x: Any, dtype: str, element: Any) -> str:
+def _is_eye(x: Any) -> bool:
+    return bool(x.ndim == 2 and x.shape[0] == x.shape[1] > 1 and np.array_equal(x, np.eye(len(x))))
+
+
+def _uniform(x: Any, element: Any) -> str:
     for name in ("zeros", "ones"):
         if getattr(np, name)((), x.dtype).tobytes() == element.tobytes():
-            return f"np.{name}({x.shape}, dtype={dtype})"
-    return f"np.full({x.shape}, {number_text(element.item())}, dtype={dtype})"
+            return made_text(name, x.shape, x.dtype)
+    return made_text("full", x.shape, x.dtype, number_text(element.item()))
+
+
+def made_text(name: str, shape: tuple[int, ...], dtype: Any, *values: str) -> str:
+    """Return the call of np.zeros, np.ones, np.empty or np.full."""
+    parts = [str(shape[0] if len(shape) == 1 else shape), *values]
+    parts += [] if dtype == np.float64 else [f"dtype={dtype_text(dtype)}"]
+    return f"np.{name}({', '.join(parts)})"
 
 
 def _bytes_text(flat: Any, shape: tuple[int, ...]) -> str:

@@ -1,0 +1,1 @@
+"""Graphs as text for people: NumPy programs and formulas. `fg.source` is in `transforms.source`."""
