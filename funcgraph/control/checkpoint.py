@@ -19,12 +19,12 @@ from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.core.trace import KIND, NUMPY, TRACER, ValueTracer
 from funcgraph.errors import ConcretizationError, user_line
-from funcgraph.transforms.arguments import all_finite, name_of, positions, run, snapshot
+from funcgraph.transforms.arguments import name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.linear import jvp
 from funcgraph.transforms.partial import cached, split
-from funcgraph.transforms.stage import stage_closed, staged_safe
+from funcgraph.transforms.stage import are_finite, stage_closed, staged_safe
 from funcgraph.transforms.tape import Tape, TapeTracer, unpack
 
 __all__ = [
@@ -240,7 +240,7 @@ def _saving(rules: Rules, graph: Graph, policy: Policy) -> Rules:
     def bwd(held: Any, cts: Any) -> list[Any]:
         held = _later(held, cts)
         found = pull(held, cts, staged_safe())
-        if not all_finite(found):
+        if not are_finite(found):
             found = pull(held, cts, True)
         rest = iter(found)
         return [next(rest) if is_inexact(v.aval.dtype) else None for v in inputs]

@@ -14,6 +14,7 @@ import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.graph import Graph
+from funcgraph.core.hoist import hoist
 from funcgraph.errors import MissingPackageError
 
 try:
@@ -27,6 +28,7 @@ __all__ = ["Shortcuts", "compile_graph", "lower"]
 
 
 def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
+    graph = hoist(graph)
     return lambda *inputs: tuple(jax.numpy.asarray(x) for x in graph.run(*inputs))
 
 

@@ -16,7 +16,6 @@ from funcgraph.core.aval import dtype_of, is_inexact, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import NonScalarOutputError
 from funcgraph.transforms.arguments import (
-    all_finite,
     check_leaf,
     check_like,
     gradient_of,
@@ -27,7 +26,7 @@ from funcgraph.transforms.arguments import (
     substitute,
 )
 from funcgraph.transforms.named_tape import new_tape
-from funcgraph.transforms.stage import staged_safe
+from funcgraph.transforms.stage import are_finite, staged_safe
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 
 __all__ = ["grad", "leaf_name", "record", "value_and_grad", "vjp"]
@@ -100,7 +99,7 @@ def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list
     """
     with np.errstate(all="ignore"):
         cts = backward(entries, seeds, count, safe=staged_safe())
-        if not all_finite(cts):
+        if not are_finite(cts):
             cts = backward(entries, seeds, count, safe=True)
     return cts
 

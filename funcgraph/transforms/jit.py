@@ -272,8 +272,8 @@ class Jitted:
 
         graph, closed = stage_closed(flat, [aval_of(x) for x in leaves])
         options = self._leaf_options(structure, found)
-        if self._backend == "numpy" and plan.used and not plan.safe:
-            options["finite"] = all_finite
+        if self._backend == "numpy" and plan.derivatives and not plan.safe:
+            options |= {"finite": all_finite, "derivatives": _derivatives(graph, plan)}
         return _Entry(graph, found, closed, _late(graph, self._backend, options))
 
     def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
@@ -346,6 +346,14 @@ class Jitted:
             why = "first call" if k == 0 else _difference(self._compilations[k - 1][0], key)
             lines.append(f"{line}: {why}")
         return "\n".join(lines)
+
+
+def _derivatives(graph: Graph, plan: StrongZeros) -> list[Any]:
+    """Return the variables of the graph that should be finite."""
+    known = {*graph.inputs, *graph.constants, *(v for e in graph.equations for v in e.outputs)}
+    found = [x.var for x in plan.derivatives]
+    # Those in the body of a loop or branch are not at hand: what comes out of it is.
+    return found if known.issuperset(found) else [*graph.outputs]
 
 
 def _late(graph: Graph, backend: str, options: dict[str, Any]) -> Callable[..., Any]:

@@ -18,7 +18,6 @@ from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import TangentMismatchError
 from funcgraph.ops.structural import cast
 from funcgraph.transforms.arguments import (
-    all_finite,
     check_leaf,
     check_like,
     gradient_of,
@@ -28,7 +27,7 @@ from funcgraph.transforms.arguments import (
 )
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
 from funcgraph.transforms.gradient import leaf_name, record
-from funcgraph.transforms.stage import staged_safe
+from funcgraph.transforms.stage import are_finite, staged_safe
 from funcgraph.transforms.tape import unpack
 
 __all__ = ["jvp", "linearize", "stop_gradient"]
@@ -86,7 +85,7 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
     ]
     given = _tangents(primals, tangents, leaves, structure)
     result = _run(fun, leaves, given, structure, has_aux, safe=staged_safe())
-    if not all_finite(result[1]):
+    if not are_finite(result[1]):
         result = _run(fun, leaves, given, structure, has_aux, safe=True)
     values, dots, out_structure, aux = result
     value = tree.unflatten(out_structure, values)
@@ -161,7 +160,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
         given = _tangents(primals, tangents, r.leaves, r.inputs)
         with np.errstate(all="ignore"):
             dots = _replay(r.entries, given, r.slots, safe=staged_safe())
-            if not all_finite(dots):
+            if not are_finite(dots):
                 dots = _replay(r.entries, given, r.slots, safe=True)
         return _like_output(r.outputs, r.values, dots)
 

@@ -19,6 +19,8 @@ _CHEAP = frozenset([
     "logical_or", "logical_not", "reshape", "transpose", "broadcast", "convert", "conjugate",
     "real", "imag",
 ])  # fmt: skip
+# Of these the first argument is kept in place of the result: it is no larger.
+_VIEWS = frozenset(["reshape", "transpose", "broadcast"])
 
 
 class Residuals:
@@ -56,7 +58,11 @@ class Residuals:
             if k is None or k in again or self.equations[k].primitive.name not in _CHEAP:
                 continue
             inputs = [x for x in self.equations[k].inputs if isinstance(x, Var)]
-            if all(x in self.reads or x in self._free or x in self._known for x in inputs):
+            if self.equations[k].primitive.name in _VIEWS:  # the array itself is as good to keep
+                again.add(k)
+                waiting += [x for x in inputs if x not in self.reads]
+                self.reads.update((x, Var(x.aval)) for x in inputs if x not in self.reads)
+            elif all(x in self.reads or x in self._free or x in self._known for x in inputs):
                 again.add(k)
                 for x in inputs:
                     if x in self._free and x not in self.reads:

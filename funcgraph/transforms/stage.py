@@ -21,13 +21,14 @@ from funcgraph.core.origin import named, origin, replayed
 from funcgraph.core.primitive import REGISTRY, Primitive
 from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
-from funcgraph.transforms.arguments import run
+from funcgraph.transforms.arguments import all_finite, run
 
 __all__ = [
     "Stage",
     "StageTracer",
     "StrongZeros",
     "abstract",
+    "are_finite",
     "eval_shape",
     "is_staging",
     "make_graph",
@@ -39,13 +40,18 @@ __all__ = [
 
 
 class StrongZeros:
-    """Whether derivatives are staged so that products with an exact zero are zero; if any were."""
+    """How derivatives are staged, and which were.
 
-    __slots__ = ("safe", "used")
+    Attributes:
+      safe: Whether products with an exact zero are zero.
+      derivatives: What should be finite, and has no value yet.
+    """
+
+    __slots__ = ("derivatives", "safe")
 
     def __init__(self, safe: bool) -> None:
         self.safe = safe
-        self.used = False
+        self.derivatives: list[StageTracer] = []
 
 
 # Set while a function is staged whose results are looked at for nan (jit on NumPy).
@@ -185,12 +191,21 @@ def stage(
 
 
 def staged_safe() -> bool:
-    """Return whether derivatives are to be staged with strong zeros; note that there are some."""
+    """Return whether derivatives are to be staged with strong zeros."""
     plan = strong_zeros.get()
-    if plan is None:
-        return False
-    plan.used = True
-    return plan.safe
+    return plan is not None and plan.safe
+
+
+def are_finite(derivatives: list[Any]) -> bool:
+    """Return whether all derivatives are finite; note those that have no value yet."""
+    plan = strong_zeros.get()
+    if plan is not None:
+        for x in derivatives:
+            while hasattr(x, "value"):  # of another transformation
+                x = x.value
+            if type(x) is StageTracer:
+                plan.derivatives.append(x)
+    return all_finite(derivatives)
 
 
 def is_staging() -> bool:

@@ -98,6 +98,18 @@ def test_which_loops_run_on_floats() -> None:
     assert not in_floats(lambda x: fg.scan(lambda c, i: (c + x[i], c), 0.0, np.arange(3)), XS[0])
 
 
+def test_long_expressions_are_cut() -> None:
+    def step(c: Any, x: Any) -> Any:
+        for k in range(300):  # more than Python reads in parentheses
+            c = c * 0.5 + x if k % 2 else np.sin(x - c)
+        return c, c
+
+    loop = lambda x: fg.scan(step, 0.5, x)
+    assert in_floats(loop, XS[0])
+    for g, w in zip(fg.jit(loop)(XS[0]), loop(XS[0]), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-12)
+
+
 def test_inf_and_nan_are_numpys() -> None:
     """Python raises an exception: the loop over arrays gives the result."""
     for f in (

@@ -13,9 +13,13 @@ import numpy as np
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph
 from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.memory import Buffers
+from funcgraph.engines.numpy.plan import Output
 from funcgraph.engines.numpy.scalars import float_loop
 
 __all__ = ["scan_loop", "while_loop"]
+
+_MANY = 10  # steps after which a copy has paid
 
 
 def strong(x: Any, aval: Aval) -> Any:
@@ -34,6 +38,12 @@ def _own(values: Any, given: Any) -> list[Any]:
             arrays.append(x)
         out.append(x)
     return out
+
+
+def _contiguous(x: Any, length: int) -> Any:
+    """Return a constant of a loop; of many steps: not as a transpose, whose products are slow."""
+    turned = length >= _MANY and getattr(x, "ndim", 0) == 2 and x.flags.f_contiguous
+    return np.ascontiguousarray(x) if turned else x
 
 
 def _alternating(outputs: Any) -> tuple[list[Any], list[Any]]:
@@ -79,15 +89,16 @@ def _array_loop(
     # Where a result is collected, it is written into its row; else the carry's buffers alternate.
     rows_of = [next((p - carries for p in o.places if p >= carries), None) for o in program.outputs]
     unplaced = [o for o, at in zip(program.outputs, rows_of, strict=True) if at is None]
+    stacks = Buffers([Output(Aval((length, *a.shape), a.dtype), (), None) for a in collected])
 
     def run(*args: Any) -> tuple[Any, ...]:
         values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
         carry, xs, constants = (
             values[:carries],
             values[carries : carries + rows],
-            values[carries + rows :],
+            [_contiguous(x, length) for x in values[carries + rows :]],
         )
-        ys = [np.empty((length, *a.shape), a.dtype) for a in collected]
+        ys = stacks.take(())
         function, workspace = program.function, program.workspaces.take()
         now, later = _alternating(unplaced)
         try:

@@ -14,7 +14,7 @@ from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import VIEWS
 
-__all__ = ["Output", "Plan"]
+__all__ = ["Output", "Plan", "owners"]
 
 
 @dataclass(slots=True)
@@ -30,6 +30,17 @@ class Output:
     aval: Aval
     places: tuple[int, ...]
     donor: int | None
+
+
+def owners(graph: Graph) -> dict[Var, Var]:
+    """Return whose memory each result is in: its own, or that of what it is a view of."""
+    root: dict[Var, Var] = {}
+    for e in graph.equations:
+        root.update((v, v) for v in e.outputs)
+        if e.primitive.name in VIEWS and isinstance(e.inputs[0], Var):
+            source = e.inputs[0]
+            root[e.outputs[0]] = root.get(source, source)
+    return root
 
 
 class Plan:
@@ -49,13 +60,7 @@ class Plan:
         donated: Sequence[int],
         first: int = 0,
     ) -> None:
-        self.root: dict[Var, Var] = {}  # a view's owner
-        for e in graph.equations:
-            for v in e.outputs:
-                self.root[v] = v
-            if e.primitive.name in VIEWS and isinstance(e.inputs[0], Var):
-                source = e.inputs[0]
-                self.root[e.outputs[0]] = self.root.get(source, source)
+        self.root = owners(graph)
         self._results = [self.root.get(v, v) if isinstance(v, Var) else None for v in graph.outputs]
         self._atoms = graph.outputs
         self._handed_out = {v for v in self._results if v is not None}
@@ -89,18 +94,19 @@ class Plan:
             if donor is not None:
                 self._donor_of[out] = self._donors.pop(donor)
                 continue
-            for v in self._overwritable(e):
+            for v in self.overwritable(e):
                 if self._ends(v, k, out) and v in made and writes(made[v]):
                     self._promised[v] = self._promised.get(out, out)
                     break
 
-    def _overwritable(self, e: Equation) -> list[Var]:
+    def overwritable(self, e: Equation) -> list[Var]:
         """Return the arguments over which an operation may write its result.
 
-        A ufunc copes with any overlap. A product reads its arguments to the end; a choice is
-        written in three steps, the last of which reads all arguments but the first array.
+        A ufunc copes with any overlap. Products and rows of arrays read their arguments to the
+        end; a choice is written in three steps, the last of which reads all arguments but the
+        first array.
         """
-        if e.primitive.name == "matmul":
+        if e.primitive.name in ("matmul", "concatenate"):
             return []
         over = [v for v in e.inputs if isinstance(v, Var)]
         if e.primitive.name != "where":
@@ -112,7 +118,7 @@ class Plan:
         (out,) = e.outputs
         if k < self._first:
             return None
-        over = self._overwritable(e)
+        over = self.overwritable(e)
         at = self._results.index(out) if out in self._handed_out else 0
         # Best is one that is read here, then the one that stands where the result will stand.
         for v in sorted(self._donors, key=lambda v: (v not in over, abs(self._donors[v] - at))):
@@ -128,6 +134,10 @@ class Plan:
             return False
         return self.root.get(v, v) is v and self.last[v] == k
 
+    def is_read_after(self, v: Var, k: int) -> bool:
+        """Return whether anybody reads a result after equation k."""
+        return v in self.fixed or self.last[self.root.get(v, v)] > k
+
     def own(self, v: Var, name: str) -> None:
         """Note that a variable is in fresh memory of its own, under a name."""
         self._place[v] = name
@@ -136,7 +146,7 @@ class Plan:
         """Return where the result of equation k goes, as text; it will have a name."""
         (out,) = e.outputs
         leaves = out in self._handed_out or out in self._promised
-        for v in self._overwritable(e):
+        for v in self.overwritable(e):
             if self._ends(v, k, out) and v in self._place:
                 place = self._place[v]
                 if not (leaves and place.startswith("w[")):
@@ -145,13 +155,22 @@ class Plan:
                     return place
         if leaves:
             place = self._new_output(out)
-        elif free := self._free.get(_key(out.aval)):
-            place = free.pop()
         else:
-            place = f"w[{len(self.slots)}]"
-            self.slots.append(out.aval)
+            place = self.scratch(out.aval)
         self._place[out] = place
         return place
+
+    def scratch(self, aval: Aval) -> str:
+        """Return memory that is free until it is given back."""
+        free = self._free.get(_key(aval))
+        if free:
+            return free.pop()
+        self.slots.append(aval)
+        return f"w[{len(self.slots) - 1}]"
+
+    def give_back(self, place: str, aval: Aval) -> None:
+        """Take scratch memory back."""
+        self._free.setdefault(_key(aval), []).append(place)
 
     def _new_output(self, out: Var) -> str:
         result = self._promised.get(out, out)
@@ -168,7 +187,7 @@ class Plan:
                 ends.append(v)
                 place = self._place.pop(v, "")
                 if place.startswith("w["):
-                    self._free.setdefault(_key(v.aval), []).append(place)
+                    self.give_back(place, v.aval)
         return ends
 
 

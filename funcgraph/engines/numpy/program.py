@@ -8,18 +8,25 @@ liveness. What is handed to the caller is memory that nothing else refers to. Ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var, names_of
-from funcgraph.core.simplify import simplify
+from funcgraph.core.hoist import hoist
+from funcgraph.core.simplify import prune, simplify
+from funcgraph.engines.numpy.blocks import Block
+from funcgraph.engines.numpy.chains import chained
+from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, is_strong, statements
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
 from funcgraph.engines.numpy.plan import Plan
-from funcgraph.engines.numpy.rewrite import rewrite, updates_last
+from funcgraph.engines.numpy.rewrite import rewrite
+from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated
 
 __all__ = ["Program", "compile_graph"]
 
@@ -40,9 +47,8 @@ _DIRECT = {
     "reshape": "{0}.reshape({shape})",
     "transpose": "{0}.transpose({axes})",
 }
-_FINITE_IF_ARGUMENTS = frozenset([
-    "add", "subtract", "multiply", "negative", "matmul", "reduce_sum", "reshape", "transpose",
-])  # fmt: skip
+# Products of so few rows with a transpose of so many rows and columns are turned.
+_FEW_ROWS, _MANY_COLUMNS = 32, 256
 _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
 _LOOPS: dict[str, Callable[..., Any]] = {"scan": scan_loop, "while": while_loop}
 
@@ -72,7 +78,14 @@ def _writes(e: Equation) -> bool:
     """Return whether the result of an equation is written into planned memory."""
     if len(e.outputs) != 1 or not e.outputs[0].aval.shape or _size(e.outputs[0]) < _SMALL:
         return False
+    if e.primitive.name == "concatenate":
+        return all(isinstance(v, Var) and v.aval.dtype == e.outputs[0].aval.dtype for v in e.inputs)
     return _is_ufunc(e) or (e.primitive.name == "where" and _by_bits(e))
+
+
+def _writes_blocks(e: Equation) -> bool:
+    """Return whether, moreover, a block of the result depends on the same block of arguments."""
+    return _writes(e) and e.primitive.name not in ("matmul", "concatenate")
 
 
 class _Writer:
@@ -83,17 +96,20 @@ class _Writer:
         graph: Graph,
         donated: Sequence[int],
         first: int,
+        watched: Sequence[Any],
         finite: Callable[[list[Any]], bool] | None,
     ) -> None:
         self.passed_on = {
             graph.inputs[k] for k in donated if graph.outputs.count(graph.inputs[k]) == 1
         }
-        self.first = first  # the first equation that may write into a donated input
+        self.watched = set(watched)  # what has to be finite
         self.finite = finite
+        graph, self.runs = chained(graph, _writes_blocks, first)
         self.graph = graph
         self.names = {v: f"v_{n}" for v, n in names_of(graph).items()}
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
+        self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
         self.plan = Plan(graph, _writes, donated, first)
 
     def bind(self, value: Any, prefix: str = "k") -> str:
@@ -110,16 +126,70 @@ class _Writer:
         outs = [self.names[v] for v in e.outputs]
         if _writes(e):
             place = self.plan.choose(k, e, outs[0])
-            if e.primitive.name == "where":
-                self.lines += self._choice(e, args, place)
-            else:
-                self.lines.append(f"{self._ufunc(e)}({', '.join(args)}, out={place})")
-            self.lines.append(f"{outs[0]} = {place}")
+            self.lines += [*self.written(e, args, place), f"{outs[0]} = {place}"]
         else:
             self.lines += self._fresh(e, args, outs)
-        ends = [self.names[v] for v in self.plan.release(k, e) if v not in self.graph.inputs]
-        if ends and any(v.aval.shape for v in e.outputs):
-            self.lines.append(f"del {', '.join(ends)}")
+        self._look(e.outputs)
+        self._forget(self.plan.release(k, e), e.outputs)
+
+    def _forget(self, ends: Iterable[Var], made: Iterable[Var]) -> None:
+        """Drop the names of values that nobody reads any more; scalars wait for arrays."""
+        names = [self.names[v] for v in ends if v not in self.graph.inputs]
+        if names and any(v.aval.shape for v in made):
+            self.lines.append(f"del {', '.join(names)}")
+
+    def written(self, e: Equation, args: list[str], place: str) -> list[str]:
+        """Return the lines of an equation whose result is written into memory that is there."""
+        name = e.primitive.name
+        if name == "where":
+            return self._choice(e, args, place)
+        if name == "concatenate":
+            return [f"np.concatenate(({', '.join(args)},), axis={e.attrs['axis']}, out={place})"]
+        if name == "matmul" and self._is_better_turned(e):
+            return self._turned(e, args, place)
+        return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
+
+    def _is_better_turned(self, e: Equation) -> bool:
+        """Return whether few rows are multiplied by the transpose of a large matrix.
+
+        The BLAS copies b.T into another order for a @ b.T, but not b for b @ a.T.
+        """
+        shapes = [v.aval.shape for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
+        if [len(s) for s in shapes] != [2, 2, 2] or e.inputs[1] not in self.turned:
+            return False
+        (m, k), n = shapes[0], shapes[1][1]
+        same = len({v.aval.dtype for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}) == 1
+        return same and m <= _FEW_ROWS and min(k, n) >= _MANY_COLUMNS
+
+    def _turned(self, e: Equation, args: list[str], place: str) -> list[str]:
+        """Return the lines of a product by way of its transpose."""
+        (out,) = e.outputs
+        memory = Aval(out.aval.shape[::-1], out.aval.dtype)
+        other = self.plan.scratch(memory)
+        self.plan.give_back(other, memory)
+        return [
+            f"np.matmul({args[1]}.T, {args[0]}.T, out={other})",
+            f"np.copyto({place}, {other}.T)",
+        ]
+
+    def chain(self, numbers: range) -> None:
+        """Write a chain of elementwise equations as a loop over blocks of rows."""
+        members = [(k, self.graph.equations[k]) for k in numbers]
+        inside = {e.outputs[0] for _, e in members}
+        stay = {v for v in inside if self.plan.is_read_after(v, numbers[-1]) or v in self.watched}
+        block = Block(self, members, inside - stay)
+        places: dict[Var, str] = {}
+        for k, e in members:
+            (out,) = e.outputs
+            if out in stay:
+                places[out] = self.plan.choose(k, e, self.names[out])
+                block.enter(out, places[out])
+            block.write(k, e)
+        self.lines += block.text()
+        self.lines += [f"{self.names[v]} = {place}" for v, place in places.items()]
+        self._look(stay)
+        ends = [v for k, e in members for v in self.plan.release(k, e) if v not in block.inside]
+        self._forget(ends, inside)
 
     def _ufunc(self, e: Equation) -> str:
         ufunc = e.primitive.numpy
@@ -137,6 +207,8 @@ class _Writer:
         if name in _LOOPS and "lanes" not in e.attrs:
             loop = self.bind(_LOOPS[name](e, Program), name)
             return [f"{left} = {loop}({', '.join(args)})"]
+        if are_rows_repeated(e):
+            return [f"{outs[0]} = {self.bind(add_rows, 'add_rows')}({', '.join(args)})"]
         lines = statements(e, outs[0], args, self.bind) if outs else None
         if lines is not None:
             return lines
@@ -165,17 +237,20 @@ class _Writer:
         return None if text is None or text.startswith("scipy.") else text
 
     def _sum_by_product(self, e: Equation, x: str) -> str | None:
-        """Return a sum over the first or last axis as a product with ones, which BLAS does."""
+        """Return a sum over the last axis, or over all others, as a product with ones: by BLAS."""
         aval, axes = e.inputs[0].aval, e.attrs["axes"]  # type: ignore[union-attr]
         if aval.dtype not in (np.float32, np.float64) or _size(e.inputs[0]) < _SMALL:
             return None
-        n = len(aval.shape)
-        if n < 2 or len(axes) != 1 or aval.shape[axes[0]] > 4096:
+        *others, last = range(len(aval.shape))
+        n = prod(aval.shape[k] for k in axes)
+        if not others or n > 4096:
             return None
-        ones = np.ones(aval.shape[axes[0]], aval.dtype)
-        if axes == (n - 1,):
-            return f"np.matmul({x}, {self.bind(ones)})"
-        return f"np.matmul({self.bind(ones)}, {x})" if n == 2 else None
+        if axes == (last,):
+            return f"np.matmul({x}, {self.bind(np.ones(n, aval.dtype))})"
+        if axes != tuple(others):
+            return None
+        rows = x if len(others) == 1 else f"{x}.reshape({n}, {aval.shape[last]})"
+        return f"np.matmul({self.bind(np.ones(n, aval.dtype))}, {rows})"
 
     def _choice(self, e: Equation, args: list[str], place: str) -> list[str]:
         """Return the lines that write x where c, y elsewhere: ((x ^ y) * c) ^ y on the bits."""
@@ -211,51 +286,23 @@ class _Writer:
         graph = self.graph
         for v, value in graph.constants.items():
             self.space[self.names[v]] = value
-        checks = self._checks()
-        for k, e in enumerate(graph.equations):
-            if k in checks:
-                self._look(checks[k])
-            self.equation(k, e)
-        if len(graph.equations) in checks:
-            self._look(checks[len(graph.equations)])
+        self._look(graph.inputs)
+        for run in self.runs:
+            if len(run) > 1:
+                self.chain(run)
+            else:
+                self.equation(run[0], graph.equations[run[0]])
         inputs = "".join(f"{self.names[v]}, " for v in graph.inputs)
         outputs = "".join(f"{self._output(v)}, " for v in graph.outputs)
         body = [f"({inputs}) = inputs"] if graph.inputs else []
         body += [*self.lines, f"return ({outputs})"]
         return "def program(inputs, w, o):\n    " + "\n    ".join(body) + "\n", self.space
 
-    def _checks(self) -> dict[int, set[Var]]:
-        """Return which values have to be finite, by the equation before which to look at them.
-
-        What is computed by then and still needed; but in place of a result of sums and products,
-        which is finite if its arguments are (unless it overflows), these, if they are smaller. An
-        argument of the program that is added is no derivative.
-        """
-        if self.finite is None:
-            return {}
-        equations = self.graph.equations
-        made = {v: k for k, e in enumerate(equations[: self.first]) for v in e.outputs}
-        later = [v for e in equations[self.first :] for v in e.inputs]
-        waiting = [(v, self.first) for v in (*self.graph.outputs, *later) if v in made]
-        found: dict[int, set[Var]] = {}
-        while waiting:
-            v, at = waiting.pop()
-            e = equations[made[v]] if v in made else None
-            if e is not None and e.primitive.name in _FINITE_IF_ARGUMENTS:
-                added = e.primitive.name in ("add", "subtract")
-                known = self.graph.inputs if added else ()
-                parts = {x for x in e.inputs if isinstance(x, Var) and x not in known}
-                if sum(map(_size, parts)) <= _size(v):
-                    waiting += [(x, made[v]) for x in parts]
-                    continue
-            if v.aval.dtype.kind in "fc":
-                found.setdefault(at, set()).add(v)
-        return found
-
     def _look(self, values: Iterable[Var]) -> None:
-        """Leave the program, if some values are not finite."""
-        names = ", ".join(sorted(self.names[v] for v in values))
-        self.lines.append(f"if not {self.bind(self.finite)}([{names}]): return None")
+        """Leave the program, if values that are watched are not finite."""
+        names = [self.names[v] for v in values if v in self.watched]
+        if names:
+            self.lines.append(f"if not {self.bind(self.finite)}([{', '.join(names)}]): return None")
 
     def _output(self, atom: Any) -> str:
         """Return an output; a copy where it is the caller's own memory, or a constant.
@@ -287,12 +334,15 @@ class Program:
         graph: Graph,
         donated: Sequence[int] = (),
         finite: Callable[[list[Any]], bool] | None = None,
+        derivatives: int = 0,
     ) -> None:
-        self.graph = rewrite(simplify(graph))
-        first = 0
-        if finite is not None:
-            self.graph, first = updates_last(self.graph, donated)
-        writer = _Writer(self.graph, donated, first, finite)
+        n, first = len(graph.outputs) - derivatives, 0
+        graph = rewrite(to_look_at(simplify(graph), derivatives))
+        watched = graph.outputs[n:]
+        if watched:
+            graph, first = derivatives_first(graph, watched, donated)
+        self.graph = Graph(graph.inputs, graph.equations, graph.outputs[:n], graph.constants)
+        writer = _Writer(self.graph, donated, first, watched, finite)
         self.text, space = writer.program()
         exec(compile(self.text, "<funcgraph program>", "exec"), space)
         self.function: Callable[..., tuple[Any, ...]] = space["program"]
@@ -304,16 +354,22 @@ def compile_graph(
     graph: Graph,
     donate_argnums: Sequence[int] = (),
     finite: Callable[[list[Any]], bool] | None = None,
+    derivatives: Sequence[Var] = (),
 ) -> Callable[..., Any]:
     """Return a function of the graph's inputs (arrays) that returns the tuple of its outputs.
 
     Args:
       graph: The program.
       donate_argnums: Numbers of the inputs whose memory the results may take.
-      finite: Says whether all numbers of some arrays are finite. If given, the function returns
-        None if they are not, and has then not written into any input.
+      finite: Says whether all numbers of some arrays are finite.
+      derivatives: Variables of the graph. If one that the outputs depend on is not finite, the
+        function returns None, and has then not written into any input.
     """
-    program = Program(graph, donate_argnums, finite)
+    known = {v for e in prune(graph).equations for v in e.outputs}
+    watched = tuple(v for v in dict.fromkeys(derivatives) if v in known or v in graph.inputs)
+    outputs = (*graph.outputs, *watched)
+    graph = hoist(simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants)))
+    program = Program(graph, donate_argnums, finite, len(watched))
     function, workspaces, buffers = program.function, program.workspaces, Buffers(program.outputs)
     ends = tuple(
         x

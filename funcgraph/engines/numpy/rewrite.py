@@ -1,25 +1,26 @@
 """Equal graphs that NumPy computes faster. May import `core`.
 
-What may change is the last bit of sums of products.
+What may change is the last bit of sums of products, and the sign of a zero that was added to zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.primitive import REGISTRY
 from funcgraph.core.simplify import prune
 
-__all__ = ["rewrite", "updates_last"]
+__all__ = ["rewrite"]
 
 
 def rewrite(graph: Graph) -> Graph:
     """Return an equal graph with fewer passes over large arrays."""
-    return prune(_without_broadcasts(_scaled_before(graph)))
+    return prune(_without_broadcasts(_scaled_before(_side_by_side(_written_out(graph)))))
 
 
 def _uses(graph: Graph) -> dict[Any, int]:
@@ -32,6 +33,80 @@ def _uses(graph: Graph) -> dict[Any, int]:
 
 def _changed(graph: Graph, equations: list[Equation]) -> Graph:
     return Graph(graph.inputs, tuple(equations), graph.outputs, graph.constants)
+
+
+# --- functions written out, so that their steps are written into memory that is there -------------
+
+
+def _written_out(graph: Graph) -> Graph:
+    equations: list[Equation] = []
+    for e in graph.equations:
+        steps = _STEPS.get(e.primitive.name)
+        if steps is None or not isinstance(e.inputs[0], Var) or e.outputs[0].aval.dtype.kind != "f":
+            equations.append(e)
+        else:
+            equations += _steps(e, steps)
+    return _changed(graph, equations)
+
+
+# Operations on x and earlier results, by number, as the primitives of `ops.activations` do them.
+_X = "x"
+_STEPS: dict[str, list[tuple[Any, ...]]] = {
+    "relu": [("maximum", _X, 0)],
+    "sigmoid": [
+        ("minimum", _X, 0), ("exp", "0"), ("absolute", _X), ("negative", "2"), ("exp", "3"),
+        ("add", "4", 1), ("divide", "1", "5"),
+    ],
+}  # fmt: skip
+
+
+def _steps(e: Equation, steps: list[tuple[Any, ...]]) -> list[Equation]:
+    (x,), (out,) = e.inputs, e.outputs
+    known: dict[Any, Any] = {_X: x}
+    found = []
+    for k, (name, *args) in enumerate(steps):
+        known[str(k)] = out if k == len(steps) - 1 else Var(out.aval)
+        inputs = tuple(known[a] if isinstance(a, str) else a for a in args)
+        found.append(replace(e, primitive=REGISTRY[name], inputs=inputs, outputs=(known[str(k)],)))
+    return found
+
+
+# --- a sum of arrays in different places, side by side --------------------------------------------
+
+
+def _side_by_side(graph: Graph) -> Graph:
+    """Put arrays side by side that add up to a whole one: cotangents of its slices."""
+    return _changed(graph, [_joined(e) or e for e in graph.equations])
+
+
+def _joined(e: Equation) -> Equation | None:
+    """Return the equation as one that joins arrays; None if they are no parts of a whole."""
+    if e.primitive.name != "index_sum":
+        return None
+    shape, inputs = e.attrs["shape"], [v for v in e.inputs if isinstance(v, Var)]
+    kinds = {(len(v.aval.shape), v.aval.dtype) for v in inputs}
+    if len(inputs) < 2 or kinds != {(len(shape), e.attrs["dtype"])}:
+        return None
+    for axis, n in enumerate(shape):
+        cuts = [_cut(t, axis, shape) for t in e.attrs["templates"]]
+        order = sorted(range(len(cuts)), key=cuts.__getitem__)
+        stops = [cuts[k][1] for k in order]
+        if [cuts[k][0] for k in order] == [0, *stops[:-1]] and stops[-1] == n:
+            parts = tuple(inputs[k] for k in order)
+            return replace(e, primitive=REGISTRY["concatenate"], inputs=parts, attrs={"axis": axis})
+    return None
+
+
+def _cut(template: Any, axis: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return where a slice along one axis starts and stops; (-1, -1) if it is another index."""
+    whole = slice(None)
+    full = (*template, *[whole] * (len(shape) - len(template)))
+    simple = all(p == whole for k, p in enumerate(full) if k != axis) and len(full) == len(shape)
+    part = full[axis] if simple else None
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        return -1, -1
+    start, stop, _ = part.indices(shape[axis])
+    return (start, stop) if start < stop else (-1, -1)
 
 
 # --- c * (a @ b) = a @ (c * b), where b is smaller than the product ------------------------------
@@ -53,6 +128,7 @@ def _scaled_before(graph: Graph) -> Graph:
         for k, e in enumerate(graph.equations)
         if e.primitive.name == "matmul" and uses.get(e.outputs[0]) == 1
     }
+    turned = {e.outputs[0]: e for e in graph.equations if e.primitive.name == "transpose"}
     new: dict[int, list[Equation]] = {}
     for k, e in enumerate(graph.equations):
         if e.primitive.name != "multiply":
@@ -60,8 +136,8 @@ def _scaled_before(graph: Graph) -> Graph:
         for scale, y in (e.inputs, e.inputs[::-1]):
             if y in products and _is_scale(scale, graph) and _same_type(e.outputs[0], y):
                 at = products[y]
-                if (pair := _scaled(e, scale, graph.equations[at])) is not None:
-                    new[at], new[k] = pair, []
+                if (found := _scaled(e, scale, graph.equations[at], turned)) is not None:
+                    new[at], new[k] = found, []
                     break
     return _changed(graph, [e for k, old in enumerate(graph.equations) for e in new.get(k, [old])])
 
@@ -70,8 +146,13 @@ def _same_type(a: Var, b: Any) -> bool:
     return a.aval == b.aval and a.aval.dtype.kind == "f"
 
 
-def _scaled(e: Equation, scale: Any, product: Equation) -> list[Equation] | None:
-    """Return the two equations in place of a product and its multiplication by a number."""
+def _scaled(
+    e: Equation, scale: Any, product: Equation, turned: dict[Any, Equation]
+) -> list[Equation] | None:
+    """Return equations in place of a product and its multiplication by a number.
+
+    A transpose is multiplied before it is turned: row by row.
+    """
     factors = list(product.inputs)
     sizes = [prod(v.aval.shape) if isinstance(v, Var) else 0 for v in factors]
     small = int(sizes[1] < sizes[0])
@@ -80,12 +161,14 @@ def _scaled(e: Equation, scale: Any, product: Equation) -> list[Equation] | None
         return None
     if v.aval.dtype != e.outputs[0].aval.dtype:
         return None
-    smaller = factors[small] = Var(v.aval)
-    scaled = Equation(e.primitive, (scale, v), (smaller,), {}, e.line, e.scope)
-    return [
-        scaled,
-        Equation(product.primitive, tuple(factors), e.outputs, {}, product.line, product.scope),
-    ]
+    turn = turned.get(v)
+    source: Any = v if turn is None else turn.inputs[0]
+    smaller = factors[small] = Var(source.aval)
+    found = [Equation(e.primitive, (scale, source), (smaller,), {}, e.line, e.scope)]
+    if turn is not None:
+        again = factors[small] = Var(v.aval)
+        found.append(replace(turn, inputs=(smaller,), outputs=(again,)))
+    return [*found, replace(product, inputs=tuple(factors), outputs=e.outputs)]
 
 
 # --- arithmetic broadcasts by itself -------------------------------------------------------------
@@ -112,46 +195,3 @@ def _with_input(e: Equation, k: int, source: Any) -> Equation:
     if np.broadcast_shapes(*shapes) != e.outputs[0].aval.shape:
         return e
     return Equation(e.primitive, inputs, e.outputs, e.attrs, e.line, e.scope)
-
-
-# --- updates last --------------------------------------------------------------------------------
-
-# What these give for finite numbers is finite, unless it overflows.
-_UPDATES = frozenset(["add", "subtract", "multiply"])
-
-
-def updates_last(graph: Graph, donated: Sequence[int]) -> tuple[Graph, int]:
-    """Return the graph with the updates of donated inputs at its end, and where they begin.
-
-    Until then no input is written, so that the program can give up and another one be run. An
-    update is an output such as `w - 0.1 * g`; what depends on it comes behind it, and must be
-    elementwise, that is, no further derivative.
-    """
-    inputs = {graph.inputs[k] for k in donated}
-    late: set[int] = set()
-    for k, e in enumerate(graph.equations):
-        update = e.primitive.name in _UPDATES and e.outputs[0] in graph.outputs
-        if update and any(isinstance(v, Var) and v in inputs for v in e.inputs):
-            behind = _behind(graph, k)
-            if all(_is_elementwise(graph.equations[i]) for i in behind):
-                late |= behind
-    order = [k for k in range(len(graph.equations)) if k not in late] + sorted(late)
-    equations = [graph.equations[k] for k in order]
-    return _changed(graph, equations), len(equations) - len(late)
-
-
-def _is_elementwise(e: Equation) -> bool:
-    ufunc = e.primitive.numpy
-    return isinstance(ufunc, np.ufunc) and ufunc.signature is None
-
-
-def _behind(graph: Graph, k: int) -> set[int]:
-    """Return equation k and those that depend on it."""
-    found = {k}
-    known = set(graph.equations[k].outputs)
-    for i in range(k + 1, len(graph.equations)):
-        e = graph.equations[i]
-        if any(isinstance(v, Var) and v in known for v in e.inputs):
-            found.add(i)
-            known.update(e.outputs)
-    return found

@@ -8,6 +8,8 @@ and NumPy gives inf or nan, the loop over arrays is run instead. May import `cor
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +33,8 @@ _OWN = frozenset([
     "transpose", "broadcast", "copy", "getitem", "stack", "concatenate", "reduce_sum", "index_sum",
     "index_add", "stop_gradient", *_FUNCTIONS,
 ])  # fmt: skip
+_DEEPEST = 20  # parentheses in parentheses
+_NAMES = re.compile(r"\bt\d+\b")
 _MOST = {"getitem": 1, "index_add": 2}  # arguments: without arrays of indices
 _TEXTS = {
     "greater": "{0} > {1}", "greater_equal": "{0} >= {1}", "less": "{0} < {1}",
@@ -190,6 +194,28 @@ def _tuple(names: list[str]) -> str:
     return f"({', '.join(names)},)" if names else "()"
 
 
+def _row(names: list[str]) -> str:
+    """Return the text of a row: a number, or a tuple of them."""
+    return names[0] if len(names) == 1 else _tuple(names)
+
+
+def _nested(lines: list[str], results: list[str]) -> list[str]:
+    """Return the lines with those that are read once, in another line, written there."""
+    count = Counter(name for text in lines for name in _NAMES.findall(text))
+    inner: dict[str, tuple[str, int]] = {}
+    out = []
+    for line in lines:
+        name, _, text = line.partition(" = ")
+        parts = [inner[n] for n in _NAMES.findall(text) if n in inner]
+        depth = 1 + max((d for _, d in parts), default=0)
+        text = _NAMES.sub(lambda m: f"({inner[m[0]][0]})" if m[0] in inner else m[0], text)
+        if count[name] == 2 and name not in results and depth < _DEEPEST:
+            inner[name] = text, depth
+        else:
+            out.append(f"{name} = {text}")
+    return out
+
+
 def float_loop(
     graph: Graph, carries: int, rows: int, length: int, reverse: bool
 ) -> Callable[..., tuple[Any, ...]] | None:
@@ -206,9 +232,10 @@ def float_loop(
     flat = [n for part in carry for n in part]
     lines = [f"{_tuple(flat)} = carry", f"{_tuple([n for c in constants for n in c])} = constants"]
     lines += [f"y{k} = []" for k in range(len(ys))]
-    row = [_tuple(x) for x in xs]
+    row = [_row(x) for x in xs]
     lines.append(f"for {_tuple(row)} in zip(*rows):" if rows else "for _ in range(length):")
-    inner = body.lines + [f"y{k}.append({_tuple(y)})" for k, y in enumerate(ys)]
+    inner = _nested(body.lines, [n for part in body.outputs for n in part])
+    inner += [f"y{k}.append({_row(y)})" for k, y in enumerate(ys)]
     if flat:
         inner.append(f"{_tuple(flat)} = {_tuple([t for part in end for t in part])}")
     lines += ["    " + line for line in inner or ["pass"]]
@@ -221,6 +248,12 @@ def float_loop(
 
 def _parts(values: Any, carries: int, rows: int) -> tuple[Any, Any, Any]:
     return values[:carries], values[carries : carries + rows], values[carries + rows :]
+
+
+def _column(x: Any, length: int) -> list[Any]:
+    """Return the rows of an array: numbers, or lists of them."""
+    x = np.asarray(x)
+    return x.reshape(-1 if x.size == length else (length, -1)).tolist()  # type: ignore[no-any-return]
 
 
 def _runner(
@@ -238,7 +271,7 @@ def _runner(
 
     def run(*args: Any) -> tuple[Any, ...]:
         carry, xs, constants = _parts(args, carries, rows)
-        columns = [np.reshape(x, (length, -1)).tolist()[::step] for x in xs]
+        columns = [_column(x, length)[::step] for x in xs]
         first, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
         end, ys = loop(first, columns, last, length)
         out: list[Any] = []

@@ -1,0 +1,104 @@
+"""Loops over blocks of rows: the text of a chain of elementwise operations.
+
+May import `core`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from funcgraph.core.aval import Aval
+from funcgraph.core.graph import Equation, Var
+
+__all__ = ["BLOCK", "Block", "Shape", "rows_of"]
+
+BLOCK = 1 << 15  # elements: 128 KiB in float32
+
+Shape = tuple[int, ...]
+
+
+def rows_of(shape: Shape) -> int:
+    """Return how many rows (along the first axis) a block of an array has."""
+    return max(1, BLOCK // max(1, prod(shape[1:])))
+
+
+def blocks_of(shape: Shape) -> tuple[tuple[slice, slice], ...]:
+    """Return the rows of each block: in the array, and in memory for one block."""
+    n, rows = shape[0], rows_of(shape)
+    return tuple((slice(k, min(k + rows, n)), slice(min(rows, n - k))) for k in range(0, n, rows))
+
+
+def block_shape(shape: Shape) -> Shape:
+    """Return the shape of memory for one block."""
+    return (rows_of(shape), *shape[1:])
+
+
+def is_cut(argument: Shape, shape: Shape) -> bool:
+    """Return whether an argument is cut into blocks with the result, rather than broadcast."""
+    return len(argument) == len(shape) and argument[0] == shape[0]
+
+
+class Block:
+    """The lines of a chain, in terms of blocks of rows."""
+
+    def __init__(self, writer: Any, members: list[tuple[int, Equation]], inside: set[Var]) -> None:
+        self.writer = writer
+        self.inside = inside  # what only the chain reads, and where it is no longer read
+        self.shape = members[0][1].outputs[0].aval.shape
+        self.last: dict[Any, int] = {}  # reader of what is inside
+        for k, e in members:
+            self.last.update((v, k) for v in (*e.outputs, *e.inputs) if v in inside)
+        self.names: dict[Any, str] = {}
+        self.head: list[str] = []
+        self.lines: list[str] = []
+        self.scratch: list[tuple[str, Aval]] = []
+        self.free: dict[Any, list[str]] = {}
+
+    def enter(self, v: Var, text: str) -> str:
+        """Return the name of a block of an array of the program."""
+        self.names[v] = name = f"b{self.writer.names[v][1:]}"
+        self.head.append(f"{name} = {text}[s]")
+        return name
+
+    def argument(self, atom: Any) -> str:
+        """Return what stands for an argument: a block, or the whole of what is broadcast."""
+        if atom in self.names:
+            return self.names[atom]
+        text = self.writer.text(atom)
+        cut = isinstance(atom, Var) and is_cut(atom.aval.shape, self.shape)
+        return self.enter(atom, text) if cut else text
+
+    def write(self, k: int, e: Equation) -> None:
+        """Write an equation. A result that nobody else reads goes into memory for one block."""
+        (out,) = e.outputs
+        args = [self.argument(a) for a in e.inputs]
+        ends = {v for v in e.inputs if isinstance(v, Var) and self.last.get(v) == k}
+        if out in self.inside:
+            over = self.writer.plan.overwritable(e)
+            same = (v for v in over if v in ends and v.aval == out.aval)
+            taken = next(same, None)
+            self.names[out] = self.names[taken] if taken is not None else self.fresh(out.aval)
+            ends.discard(taken)
+        self.lines += self.writer.written(e, args, self.names[out])
+        for v in ends:
+            self.free.setdefault(v.aval, []).append(self.names[v])
+
+    def fresh(self, aval: Aval) -> str:
+        """Return the name of memory for one block."""
+        if free := self.free.get(aval):
+            return free.pop()
+        memory = Aval(block_shape(self.shape), aval.dtype)
+        place = self.writer.plan.scratch(memory)
+        self.scratch.append((place, memory))
+        self.head.append(f"x_{len(self.scratch)} = {place}[t]")
+        return f"x_{len(self.scratch)}"
+
+    def text(self) -> list[str]:
+        """Return the loop, after which the memory is free again."""
+        for place, memory in self.scratch:
+            self.writer.plan.give_back(place, memory)
+        blocks = self.writer.bind(blocks_of(self.shape), "blocks")
+        views = [line.partition(" ")[0] for line in self.head]  # these keep arrays alive
+        inner = [f"    {line}" for line in self.head + self.lines]
+        return [f"for s, t in {blocks}:", *inner, f"del {', '.join(views)}"]

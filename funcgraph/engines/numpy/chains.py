@@ -1,0 +1,118 @@
+"""Chains of elementwise operations on large arrays, for computation in blocks that fit the cache.
+
+Operation by operation, every one reads its arguments from memory and writes its result there.
+Block by block, what only the chain reads never leaves the cache. The numbers are the same to the
+last bit.
+May import `core`, `engines.numpy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.engines.numpy.blocks import BLOCK, Shape, rows_of
+from funcgraph.engines.numpy.plan import owners
+
+__all__ = ["chained"]
+
+_LARGE = 4 * BLOCK  # smaller arrays stay in the cache by themselves
+
+
+@dataclass(slots=True, eq=False)
+class _Chain:
+    shape: Shape
+    members: list[int]
+    results: set[Var] = field(default_factory=set)
+
+
+def chained(
+    graph: Graph, writes: Callable[[Equation], bool], first: int
+) -> tuple[Graph, list[range]]:
+    """Return the graph in an order in which chains are together, and the runs of that order.
+
+    Args:
+      graph: The program.
+      writes: Says of an equation whether it is elementwise, and written into memory that is there.
+      first: An equation before which no other is moved, nor the other way round.
+
+    Returns:
+      The graph, and ranges of equations: those of a chain, or single ones.
+    """
+    makers = _Chains(graph, writes)
+    runs = makers.run(range(first)) + makers.run(range(first, len(graph.equations)))
+    equations = tuple(graph.equations[k] for run in runs for k in run)
+    ranges, start = [], 0
+    for run in runs:
+        ranges.append(range(start, start + len(run)))
+        start += len(run)
+    return Graph(graph.inputs, equations, graph.outputs, graph.constants), ranges
+
+
+class _Chains:
+    """Collects chains. One that is open waits for more members until somebody else reads it.
+
+    Open chains do not depend on each other, so two of them can become one.
+    """
+
+    def __init__(self, graph: Graph, writes: Callable[[Equation], bool]) -> None:
+        self.equations: Sequence[Equation] = graph.equations
+        self.owners = owners(graph)
+        self.writes = writes
+        self.open: list[_Chain] = []
+        self.runs: list[list[int]] = []
+
+    def run(self, numbers: range) -> list[list[int]]:
+        """Return the numbers of some equations in their new order, chains together."""
+        self.runs = []
+        for k in numbers:
+            e = self.equations[k]
+            if self.is_member(e):
+                self.add(k, e)
+            else:
+                heavy = any(_elements(v) >= BLOCK for v in (*e.inputs, *e.outputs))
+                self.close([c for c in self.open if heavy or c.results.intersection(e.inputs)])
+                self.runs.append([k])
+        self.close(self.open)
+        return self.runs
+
+    def is_member(self, e: Equation) -> bool:
+        """Return whether an equation can be computed in blocks.
+
+        Not if it looks into an array of this shape in another way: one block of the result may be
+        written over what the next one would read there.
+        """
+        shape = e.outputs[0].aval.shape
+        if _elements(e.outputs[0]) < _LARGE or shape[0] < 2 * rows_of(shape) or not self.writes(e):
+            return False
+        arrays = [v for v in e.inputs if isinstance(v, Var)]
+        views = [(self.owners.get(v, v), v) for v in arrays]
+        return all(owner is v or owner.aval.shape != shape for owner, v in views)
+
+    def add(self, k: int, e: Equation) -> None:
+        """Put an equation into the chains it continues, which become one."""
+        shape = e.outputs[0].aval.shape
+        before = [c for c in self.open if c.results.intersection(e.inputs)]
+        self.close([c for c in before if c.shape != shape])
+        first, *others = [c for c in before if c.shape == shape] or [_Chain(shape, [])]
+        if first not in self.open:
+            self.open.append(first)
+        for c in others:
+            self.open.remove(c)
+            first.members = sorted((*first.members, *c.members))
+            first.results |= c.results
+        first.members.append(k)
+        first.results.update(e.outputs)
+
+    def close(self, chains: list[_Chain]) -> None:
+        """Let chains end here."""
+        for c in list(chains):
+            self.open.remove(c)
+            self.runs.append(c.members)
+
+
+def _elements(v: Any) -> int:
+    return prod(v.aval.shape) if isinstance(v, Var) else 0

@@ -1,0 +1,127 @@
+"""Graphs rewritten for NumPy: when they are, and that the numbers stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph import nn
+from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.program import Program
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((40, 120))
+
+
+def program(f: Any, *args: Any) -> Program:
+    return Program(simplify(fg.make_graph(f)(*args)))
+
+
+def operations(f: Any, *args: Any) -> list[str]:
+    return [e.primitive.name for e in program(f, *args).graph.equations]
+
+
+def slices(*parts: Any) -> Any:
+    """Return the gradient of a function of some slices."""
+    return fg.grad(lambda x: sum(np.sum(np.sin(x[p] * (k + 1))) for k, p in enumerate(parts)))
+
+
+WHOLE = {
+    "columns": slices(np.s_[:, 40:100], np.s_[:, :40], np.s_[:, 100:]),
+    "rows": slices(np.s_[:10], np.s_[10:30], np.s_[30:]),
+    "from the end": slices(np.s_[:, :-20], np.s_[:, -20:]),
+}
+NOT_WHOLE = {
+    "overlap": slices(np.s_[:, :60], np.s_[:, 50:]),
+    "gap": slices(np.s_[:, :60], np.s_[:, 70:]),
+    "twice": slices(np.s_[:, :60], np.s_[:, :60], np.s_[:, 60:]),
+    "steps": slices(np.s_[:, ::2], np.s_[:, 1::2]),
+    "numbers": slices(np.s_[0], np.s_[1:]),
+    "blocks": slices(np.s_[:20, :60], np.s_[:20, 60:], np.s_[20:]),
+    "reversed": slices(np.s_[:, 59::-1], np.s_[:, 60:]),
+}
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *NOT_WHOLE])
+def test_cotangents_of_slices_are_put_side_by_side(name: str) -> None:
+    f = {**WHOLE, **NOT_WHOLE}[name]
+    assert ("concatenate" in operations(f, X)) == (name in WHOLE)
+    np.testing.assert_allclose(fg.jit(f)(X), f(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [16, 32, 33])
+def test_products_of_few_rows_with_a_transpose_are_turned(rows: int) -> None:
+    a, w = RNG.standard_normal((rows, 300)), RNG.standard_normal((256, 300))
+    f = lambda a, w: np.tanh(a @ w.T) + 1.0
+    assert ("np.copyto" in program(f, a, w).text) == (rows < 33)
+    for _ in range(2):
+        np.testing.assert_allclose(fg.jit(f)(a, w), f(a, w), rtol=1e-12)
+
+
+def test_products_of_two_dtypes_are_not() -> None:
+    a, w = RNG.standard_normal((8, 300)), RNG.standard_normal((256, 300)).astype(np.float32)
+    assert "np.copyto" not in program(lambda a, w: a @ w.T, a, w).text
+    np.testing.assert_allclose(fg.jit(lambda a, w: a @ w.T)(a, w), a @ w.T, rtol=1e-12)
+
+
+def test_a_scaled_transpose_is_scaled_before() -> None:
+    a, b = RNG.standard_normal((9, 200)), RNG.standard_normal((9, 250))
+    f = lambda a, b: 0.5 * (a.T @ b)
+    assert operations(f, a, b) == ["multiply", "transpose", "matmul"]
+    np.testing.assert_allclose(fg.jit(f)(a, b), f(a, b), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_activations_written_out_are_the_same_bits(dtype: Any) -> None:
+    x = np.array([0.0, -0.0, 1e-5, -88.0, 800.0, -800.0, np.inf, -np.inf, np.nan, 0.3], dtype)
+    x = np.resize(x, (100, 100))
+    for f in (nn.relu, nn.sigmoid):
+        with np.errstate(all="ignore"):
+            wanted = f(x)
+        got = fg.jit(f)(x)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(wanted))
+    assert "sigmoid" not in operations(nn.sigmoid, x)
+    np.testing.assert_array_equal(fg.jit(nn.relu)(np.arange(-2, 3)), [0, 0, 0, 1, 2])
+    assert fg.jit(nn.sigmoid)(np.arange(3)).dtype == np.float64
+
+
+@pytest.mark.parametrize("shape", [(200,), (20, 10)])
+def test_rows_of_a_small_table_are_sorted_before_they_are_added(shape: tuple[int, ...]) -> None:
+    table = RNG.standard_normal((9, 4, 5))
+    index = RNG.integers(-9, 9, shape)
+    rows = RNG.standard_normal((*shape, 4, 5))
+    f = lambda x, v, i: fg.at(x)[i].add(v)
+    assert "add_rows" in program(f, table, rows, index).text
+    np.testing.assert_allclose(fg.jit(f)(table, rows, index), f(table, rows, index), rtol=1e-12)
+    rows[0] = np.nan  # only where it is added
+    got, wanted = fg.jit(f)(table, rows, index), f(table, rows, index)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+    for wrong in (9, -10):
+        with pytest.raises(IndexError):
+            fg.jit(f)(table, rows, np.full(shape, wrong))
+
+
+def test_which_rows_are_not_sorted() -> None:
+    add = lambda x, v, i: fg.at(x)[i].add(v)
+    index = RNG.integers(0, 9, 200)
+    cases = [
+        (np.ones((90, 20)), np.ones((200, 20)), index),  # named too seldom
+        (np.ones((9, 3)), np.ones((200, 3)), index),  # too narrow
+    ]
+    for case in cases:
+        assert "add_rows" not in program(add, *case).text
+        np.testing.assert_allclose(fg.jit(add)(*case), add(*case), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(2,), (0, 1), (1,), (0, 2), (0,), (1, 2), (0, 1, 2)])
+def test_sums_by_products_with_ones(axes: tuple[int, ...]) -> None:
+    x = RNG.standard_normal((20, 30, 40))
+    for f in (lambda x: np.sum(x, axes), lambda x: np.sum(np.sin(x).transpose(2, 0, 1), axes)):
+        np.testing.assert_allclose(fg.jit(f)(x), f(x), rtol=1e-12, atol=1e-12)
+    text = program(lambda x: np.sum(x, axes), x).text
+    assert ("np.matmul" in text) == (axes in ((2,), (0, 1)))
