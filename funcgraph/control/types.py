@@ -19,7 +19,6 @@ __all__ = [
     "carried",
     "check_same",
     "common_length",
-    "leaf_names",
     "settled",
     "strengthen",
     "strong",
@@ -27,11 +26,6 @@ __all__ = [
 
 # The dtypes of Python's numbers: among them a number and an array of its dtype act alike.
 _PYTHON = frozenset(map(np.dtype, (bool, int, float, complex)))
-
-
-def leaf_names(x: Any, structure: Any) -> list[str]:
-    """Return the key paths of the leaves of a pytree ('the carry' for a single leaf)."""
-    return [tree.keystr(path) or "itself" for path, _ in tree.leaves_with_path(x)]
 
 
 def strong(a: Aval) -> Aval:
@@ -133,11 +127,11 @@ def check_same(what: str, old: Any, new: Any, old_avals: list[Aval], new_avals: 
         raise CarryTypeError(
             f"{what} must keep its structure: it was {first}, but the function returned {second}."
         )
-    names = leaf_names(old, first)
-    for name, a, b in zip(names, old_avals, new_avals, strict=True):
+    for (path, _), a, b in zip(tree.leaves_with_path(old), old_avals, new_avals, strict=True):
         if (a.shape, a.dtype) != (b.shape, b.dtype):
+            at = f"at {tree.keystr(path)} " if path else ""
             raise CarryTypeError(
-                f"{what} must keep its type: at {name} it was {a}, but the function returned {b}. "
+                f"{what} must keep its type: {at}it was {a}, but the function returned {b}. "
                 "Convert one of them (astype, np.reshape), or start with the other type."
             )
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, shape_of
+from funcgraph.core.aval import dtype_of, is_inexact, shape_of
 from funcgraph.core.jaxlink import is_jax_type
 from funcgraph.errors import (
     CustomRuleError,
@@ -98,6 +98,24 @@ def leaked(*_: Any, **__: Any) -> NoReturn:
     )
 
 
+# What to do instead of taking a number, a Python integer, or a plain array out of a tracer.
+_NUMBER = (
+    "Compute with NumPy's functions (np.sin, not math.sin). For the number without its derivative "
+    "write funcgraph.concrete(x); to go on computing with it as a constant, "
+    "funcgraph.stop_gradient(x)."
+)
+_COUNT = (
+    "A shape, a number of steps or an index of a list is a Python integer: under jit mark the "
+    "argument it comes from as static (static_argnums), elsewhere write funcgraph.concrete(x)."
+)
+_ARRAY = (
+    "To join traced arrays use np.stack([...]), funcgraph.numpy.array([...]), or "
+    "funcgraph.numpy.sum([...]) and the like; to fill an array, make it with np.zeros_like(x) of a "
+    "traced x or with funcgraph.numpy.zeros(...), or use funcgraph.at(a)[i].set(x). For the array "
+    "without its derivative write funcgraph.concrete(x)."
+)
+
+
 def _describe(x: Any) -> str:
     return f"a traced array of shape {x.shape} and dtype {x.dtype}"
 
@@ -160,36 +178,32 @@ class Tracer:
         return bool(self.concrete())
 
     def __float__(self) -> NoReturn:
-        self._refuse("float(x)")
+        self._refuse("float(x)", _NUMBER)
 
     def __int__(self) -> NoReturn:
-        self._refuse("int(x)")
+        self._refuse("int(x)", _NUMBER)
 
     def __complex__(self) -> NoReturn:
-        self._refuse("complex(x)")
+        self._refuse("complex(x)", _NUMBER)
 
     def __index__(self) -> NoReturn:
-        self._refuse("operator.index(x)")
+        self._refuse("operator.index(x)", _COUNT)
 
     def item(self, *_: Any) -> NoReturn:
         """Refuse: a Python number carries no derivative."""
-        self._refuse("x.item()")
+        self._refuse("x.item()", _NUMBER)
 
     def tolist(self) -> NoReturn:
         """Refuse: Python numbers carry no derivative."""
-        self._refuse("x.tolist()")
+        self._refuse("x.tolist()", _NUMBER)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self._refuse("np.asarray(x), np.array([x, ...]) or assigning x into a plain array")
+        what = "np.asarray(x), np.array([x, ...]) or assigning x into a plain array"
+        self._refuse(what, _ARRAY if is_inexact(self.dtype) else f"{_ARRAY} {_COUNT}")
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
         raise TracerConversionError(
-            f"{what} on {_describe(self)} would silently cut the gradient. To join traced arrays "
-            "use np.stack([...]), funcgraph.numpy.array([...]), or funcgraph.numpy.sum([...]) and "
-            "the like; to fill an array, make it with np.zeros_like(x) of a traced x or with "
-            "funcgraph.numpy.zeros(...), or use funcgraph.at(a)[i].set(x). For the number without "
-            "its derivative write funcgraph.concrete(x); to go on computing with it as a "
-            "constant, funcgraph.stop_gradient(x)."
+            f"{what} on {_describe(self)} would silently cut the gradient. {remedy}"
         )
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:

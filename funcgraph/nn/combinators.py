@@ -42,7 +42,9 @@ def _fold(kind: str, combine: Callable[[Any, Any], Any]) -> Layer:
             first = combine(first, x)
         return first
 
-    return fn(call, kind)
+    layer = fn(call, kind)
+    layer.line = "funcgraph.nn"  # made by an import, not by a line of the user's
+    return layer
 
 
 add = _fold("add", lambda a, b: a + b)

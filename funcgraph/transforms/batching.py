@@ -50,7 +50,8 @@ class BatchTracer(Tracer):
         raise ConcretizationError(
             f"under vmap an array of shape {self.shape} and dtype {self.dtype} has another value "
             "in every lane, so Python cannot branch on it, and no shape can depend on it. Use "
-            "np.where, or vmap(..., method='loop'), which calls the function once for each lane."
+            "np.where, funcgraph.cond, funcgraph.while_loop, or vmap(..., method='loop'), which "
+            "calls the function once for each lane."
         )
 
 

@@ -111,16 +111,21 @@ class Stage(Trace):
             return x.var
         if type(x) in (bool, int, float, complex):
             return x  # type: ignore[no-any-return]
-        if id(x) not in self.kept and (whole := _transposed(x)) is not None:
+        if (whole := _transposed(x)) is not None:
             axes = tuple(range(x.ndim))[::-1]
-            found = self.process(REGISTRY["transpose"], (whole,), {"axes": axes})
-            self.kept[id(x)] = x, found.var
-        if id(x) not in self.kept:
-            var = Var(aval_of(x), _name_outside(x))
-            # A copy: what the user writes into the array later is not part of the program.
-            self.constants[var] = x.copy() if type(x) is np.ndarray and x.flags.writeable else x
-            self.kept[id(x)] = x, var
-        return self.kept[id(x)][1]
+            found: StageTracer = self.process(REGISTRY["transpose"], (whole,), {"axes": axes})
+            return found.var
+        writable = type(x) is np.ndarray and x.flags.writeable
+        if id(x) in self.kept:
+            var = self.kept[id(x)][1]
+            # A buffer that was filled once more is another constant.
+            if not writable or x.tobytes() == self.constants[var].tobytes():
+                return var
+        var = Var(aval_of(x), _name_outside(x))
+        # A copy: what the user writes into the array later is not part of the program.
+        self.constants[var] = x.copy() if writable else x
+        self.kept[id(x)] = x, var
+        return var
 
     def value_of(self, tracer: StageTracer) -> Any:
         """Refuse: there are no values yet."""

@@ -255,7 +255,8 @@ def register_dataclass(
       cls: The dataclass.
       data_fields: Names of the fields that hold children; default: those not in meta_fields.
       meta_fields: Names of the fields that are static (hashable); default: those not in
-        data_fields, none if data_fields is not given either.
+        data_fields or, if data_fields is not given either, those marked by
+        dataclasses.field(metadata={"static": True}).
 
     Returns:
       cls.
@@ -273,9 +274,11 @@ def register_dataclass(
       >>> fg.tree.map(lambda v: 2 * v, Point(1.0, 2.0))
       Point(x=2.0, y=4.0)
     """
-    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    fields = [f for f in dataclasses.fields(cls) if f.init]
+    names = [f.name for f in fields]
     if meta_fields is None:
-        meta_fields = [] if data_fields is None else [n for n in names if n not in data_fields]
+        marked = [f.name for f in fields if f.metadata.get("static", False)]
+        meta_fields = marked if data_fields is None else [n for n in names if n not in data_fields]
     if data_fields is None:
         data_fields = [n for n in names if n not in meta_fields]
     data, meta = tuple(data_fields), tuple(meta_fields)

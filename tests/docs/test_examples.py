@@ -37,8 +37,12 @@ def table(output: str) -> list[list[str]]:
 NEEDS = {
     "docs/certificate.md": ["jax"],
     "docs/estimators.md": ["sklearn"],
+    "docs/migration/jax.md": ["jax"],
     "docs/optim.md": ["optax", "scipy"],
+    "docs/quickstart.md": ["jax"],
+    "docs/sharp_bits.md": ["jax"],
     "docs/sparse.md": ["scipy"],
+    "docs/tutorials/jit_and_engines.md": ["jax"],
 }
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -113,6 +113,8 @@ def test_messages(name: str, staged: bool) -> None:
     message = str(e.value)
     assert f"{what}: the carry must keep its type: at ['a'][0] it was float32[3]" in message
     assert "returned float64[3]" in message and "test_carries.py" in message
+    with pytest.raises(CarryTypeError, match=r"its type: it was float32\[3\]"):  # a leaf alone
+        fg.scan(lambda c, _: (np.sum(c), None), F32, None, 2)
     with pytest.raises(CarryTypeError, match=r"int64\[3\].*float64\[3\]"):  # no Python number
         run(lambda c: {"a": [c["a"][0] * 0.5]}, {"a": [np.ones(3, int)]})
     with pytest.raises(CarryTypeError, match=r"float64\[\].*float64\[1\]"):

@@ -210,6 +210,23 @@ def test_outputs_are_the_callers_own() -> None:
     same(f(big), kept, 0)
 
 
+def test_a_buffer_is_read_as_it_is_when_it_is_used(backend: str) -> None:
+    buffer = np.empty(3)
+
+    def f(x: Any) -> Any:
+        for factor in (1.0, 2.0, 2.0, 3.0, 0.0, -0.0):
+            buffer[:] = factor
+            x = x * buffer if factor else x + 1 / (buffer + x)
+        return x
+
+    compiled = fg.jit(f, backend=backend)
+    wanted = f(np.ones(3))
+    same(compiled(np.ones(3)), wanted)
+    buffer[:] = 7.0  # what is written later does not change the program
+    same(compiled(np.ones(3)), wanted)
+    assert len(fg.make_graph(f)(np.ones(3)).constants) == 5
+
+
 def test_recursion_and_threads() -> None:
     big = RNG.standard_normal((200, 100))
     f = fg.jit(lambda x: np.tanh(np.sin(x) * np.cos(x) + np.exp(-x * x)).sum(0))

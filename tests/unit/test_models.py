@@ -342,6 +342,8 @@ def test_a_mismatch_of_shapes_names_path_line_and_shapes():
     assert "in layer 'body/dense' (Dense, created at " in str(caught.value)
     assert "test_models.py" in str(caught.value) and "float32[2,7]" in str(caught.value)
     model = nn.serial(a=nn.Dense(3), b=nn.serial(c=nn.fn(lambda x: x @ np.zeros((2, 2)))))
+    with pytest.raises(LayerError, match=r"in layer 'z' \(add, created at funcgraph.nn; .*,5\]"):
+        nn.graph({"x": nn.Input(), "y": (nn.Dense(5), "x"), "z": (nn.add, "x", "y")}).init(KEY, X)
     with pytest.raises(ValueError, match=r"in layer 'b/c' \(layer, created at .*float32\[-1,3\]"):
         model.init(KEY, (-1, 4))
 

@@ -36,6 +36,13 @@ class Layer:
 tree.register_dataclass(Layer, data_fields=["w"], meta_fields=["name"])
 
 
+@tree.register_dataclass
+@dataclasses.dataclass
+class Marked:
+    w: object
+    name: str = dataclasses.field(metadata={"static": True})
+
+
 class Box:
     def __init__(self, *items):
         self.items = items
@@ -106,6 +113,8 @@ def test_registered_types():
     doubled = tree.map(lambda x: 2 * x, value)
     assert doubled["p"] == Point(2.0, [4.0]) and doubled["l"] == Layer(6.0, "dense")
     assert tree.structure(Layer(1, "a")) != tree.structure(Layer(1, "b"))
+    assert tree.map(lambda x: 2 * x, Marked(3.0, "dense")) == Marked(6.0, "dense")
+    assert tree.structure(Marked(1, "a")) != tree.structure(Marked(1, "b"))
     with pytest.raises(ValueError, match="registered"):
         tree.register_pytree_node(Box, None, None)
     with pytest.raises(ValueError, match="every field"):
