@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from funcgraph import errors, io, losses, nn, numpy, optim, random, train, tree
+from funcgraph import errors, io, losses, nn, numpy, optim, plots, random, train, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -47,6 +47,7 @@ from funcgraph.transforms.interop import from_jax, to_jax
 from funcgraph.transforms.jacobian import hessian, hvp, jacfwd, jacobian, jacrev
 from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
+from funcgraph.transforms.nans import debug_nans
 from funcgraph.transforms.ravel import ravel_pytree
 from funcgraph.transforms.source import grad_source, source
 from funcgraph.transforms.stage import eval_shape, make_graph
@@ -83,6 +84,7 @@ __all__ = [
     "custom_linear_solve",
     "custom_root",
     "custom_vjp",
+    "debug_nans",
     "draw",
     "errors",
     "eval_shape",
@@ -114,6 +116,7 @@ __all__ = [
     "numpy",
     "optim",
     "partition",
+    "plots",
     "pmax",
     "pmean",
     "pmin",

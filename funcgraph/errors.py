@@ -16,8 +16,10 @@ __all__ = [
     "CarryTypeError",
     "ConcretizationError",
     "CustomRuleError",
+    "DisconnectedGradientError",
     "DtypeError",
     "FuncgraphError",
+    "GradientDisconnected",
     "GradientDtypeError",
     "GradientMismatchError",
     "GraphError",
@@ -27,10 +29,12 @@ __all__ = [
     "MissingPackageError",
     "NoSourceError",
     "NonDifferentiableError",
+    "NonFiniteError",
     "NonLinearError",
     "NonScalarOutputError",
     "OptimizerError",
     "PictureError",
+    "PlotError",
     "RandomKeyError",
     "ShapeError",
     "SparsityError",
@@ -114,6 +118,26 @@ class GradientMismatchError(FuncgraphError, AssertionError):
     """Derivatives are not those of JAX or of finite differences."""
 
 
+class GradientDisconnected(UserWarning):
+    """The gradient by a leaf is zero, because operations without derivative cut all its paths."""
+
+
+class DisconnectedGradientError(FuncgraphError, ValueError):
+    """With strict=True: the output does not depend on a leaf, or by cut paths only."""
+
+
+class NonFiniteError(FuncgraphError, FloatingPointError):
+    """Under `debug_nans` an operation gave a number that is not finite.
+
+    Attributes:
+      operation: Its name.
+      index: Where in its result the number stands.
+    """
+
+    operation: str
+    index: tuple[int, ...]
+
+
 class TangentMismatchError(FuncgraphError, TypeError):
     """Tangents or cotangents do not match the primals in structure, shape or dtype."""
 
@@ -152,6 +176,10 @@ class CarryTypeError(FuncgraphError, TypeError):
 
 class MissingPackageError(FuncgraphError, ImportError):
     """Something needs a package that is not installed."""
+
+
+class PlotError(FuncgraphError, ValueError):
+    """There is nothing to draw, or it is not of the kind that the picture is of."""
 
 
 class StorageError(FuncgraphError, ValueError):

@@ -22,6 +22,7 @@ from funcgraph.errors import ConcretizationError, user_line
 from funcgraph.transforms.arguments import name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
 from funcgraph.transforms.gradient import vjp
+from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.linear import jvp
 from funcgraph.transforms.partial import cached, split
 from funcgraph.transforms.stage import are_finite, stage_closed, staged_safe
@@ -107,6 +108,8 @@ def checkpoint(
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if inspection.get() is not None:
+            return fun(*args, **kwargs)
         args, kwargs = snapshot((args, kwargs))
         fixed = positions(static_argnums, len(args))
         free = tuple(x for k, x in enumerate(args) if k not in fixed)

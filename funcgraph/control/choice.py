@@ -31,6 +31,7 @@ from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.ops.elementwise import equal
 from funcgraph.ops.structural import zeros
+from funcgraph.transforms.inspection import DESCENTS
 from funcgraph.transforms.partial import batch_graph, cached, split, tangent_graph
 from funcgraph.transforms.stage import stage
 
@@ -196,6 +197,8 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
         return own_memory(choice(*args), args)
     return switch_primitive(*args, **choice.attrs)
 
+
+DESCENTS["switch"] = _run_numpy
 
 switch_primitive: Primitive = Primitive(
     "switch",

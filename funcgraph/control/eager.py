@@ -22,6 +22,7 @@ from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.trace import JAX, KIND, TRACER, Tracer, ValueTracer
 from funcgraph.ops.structural import spread, zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
+from funcgraph.transforms.inspection import DESCENTS
 from funcgraph.transforms.jit import jit_call
 from funcgraph.transforms.partial import compiled
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
@@ -236,6 +237,8 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     triples = zip(args, batched, flags, strict=True)
     return eager_call(*[spread(x, size, b) if flag else x for x, b, flag in triples], fun=fun)
 
+
+DESCENTS["eager_call"] = lambda *args, **attrs: None if on_jax(args) else _run_numpy(*args, **attrs)
 
 eager_call: Callable[..., tuple[Any, ...]] = Primitive(
     "eager_call",

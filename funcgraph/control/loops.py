@@ -25,6 +25,7 @@ from funcgraph.ops.elementwise import logical_and
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import cast, concatenate, reshape, stack, where
 from funcgraph.transforms.arguments import run, snapshot
+from funcgraph.transforms.inspection import FRAMES, inspection
 from funcgraph.transforms.stage import abstract, eval_shape, is_staging, stage_closed
 from funcgraph.transforms.vmap import vmap
 
@@ -71,7 +72,7 @@ def scan(
       jax.lax.scan.
     """
     n, init, xs = common_length("scan", xs, length), snapshot(init), snapshot(xs)
-    if checkpoint_every is not None:
+    if checkpoint_every is not None and inspection.get() is None:
         return _blocks(f, init, xs, n, reverse, unroll, _positive(checkpoint_every))
     if is_staging():
         return _staged_scan(f, init, xs, n, reverse, unroll)
@@ -380,3 +381,23 @@ def _staged_while(cond_fun: Any, body_fun: Any, carry: Any) -> Any:
         *leaves, *first, *second, cond=cond_graph, body=body_graph, carries=len(leaves)
     )
     return tree.unflatten(structure, out)
+
+
+def _scan_step(local: dict[str, Any]) -> str | None:
+    numbers = local.get("numbers")  # a staged loop has none
+    return None if numbers is None else f"step {local.get('i', numbers[0])} of scan"
+
+
+def _while_step(local: dict[str, Any]) -> str | None:
+    staged = "going" in local and is_unknown(local["going"])
+    return None if staged else f"step {local['steps']} of while_loop"
+
+
+def _fori_step(local: dict[str, Any]) -> str | None:
+    first = local.get("first")
+    return None if first is None else f"step {local.get('i', first)} of fori_loop"
+
+
+FRAMES[scan.__code__] = _scan_step
+FRAMES[while_loop.__code__] = _while_step
+FRAMES[fori_loop.__code__] = _fori_step

@@ -14,6 +14,7 @@ from funcgraph.core.trace import Tracer, refuse_closures
 from funcgraph.errors import CustomRuleError
 from funcgraph.ops.structural import reduce_sum, zeros
 from funcgraph.transforms.gradient import vjp
+from funcgraph.transforms.inspection import DESCENTS
 from funcgraph.transforms.stage import stage_closed
 from funcgraph.transforms.vmap import vmap
 
@@ -159,6 +160,8 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     tangents = jvp if rules.jvp is not None else None
     return _call(*args, rules=Rules(fun, forward, backward, tangents, rules.name, rules.fixed))
 
+
+DESCENTS["custom_call"] = _run
 
 _call: Primitive = Primitive(
     "custom_call",

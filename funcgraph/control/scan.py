@@ -17,7 +17,9 @@ from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
-from funcgraph.ops.structural import moved, spread, zeros
+from funcgraph.ops.indexing import index
+from funcgraph.ops.structural import moved, spread, stack, zeros
+from funcgraph.transforms.inspection import DESCENTS, FRAMES
 from funcgraph.transforms.partial import (
     Passes,
     batch_graph,
@@ -265,6 +267,22 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     end, ys = _cut(out, carries)
     return (*end, *(moved(y, 0, 1) for y in ys))
 
+
+def _by_step(
+    *args: Any, body: Graph, carries: int, rows: int, length: int, reverse: bool, **_: Any
+) -> tuple[Any, ...]:
+    """Run the loop on tracers of an inspection, step by step."""
+    carry, xs, constants = _cut(args[: len(body.inputs)], carries, rows)
+    ys: list[Any] = [None] * length
+    for i in reversed(range(length)) if reverse else range(length):
+        carry, ys[i] = _cut(body.run(*carry, *[index(x, i) for x in xs], *constants), carries)
+    if not length:
+        return (*carry, *(np.empty((0, *a.shape), a.dtype) for a in body.output_avals[carries:]))
+    return (*carry, *(stack(*column, axis=0) for column in zip(*ys, strict=True)))
+
+
+DESCENTS["scan"] = _by_step
+FRAMES[_by_step.__code__] = lambda local: f"step {local['i']} of scan"
 
 _scan: Primitive = Primitive(
     "scan", _run_numpy, _run_jax, _avals, General(_jvp, _vjp), _batch, many=True, augment=_augment

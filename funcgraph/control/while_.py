@@ -32,6 +32,7 @@ from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.errors import NonDifferentiableError
 from funcgraph.ops.structural import zeros
+from funcgraph.transforms.inspection import DESCENTS
 from funcgraph.transforms.partial import Passes, cached, compiled, split, tangent_graph
 from funcgraph.transforms.stage import stage
 
@@ -357,6 +358,8 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     with np.errstate(all="ignore"):  # tapes follow: what they keep need not be computed again
         return own_memory(loop(*args), args)
 
+
+DESCENTS["while"] = lambda *args, **attrs: None if on_jax(args) else _run_numpy(*args, **attrs)
 
 while_primitive: Primitive = Primitive(
     "while",

@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover
         "backend='xla' needs JAX, which is not installed: pip install 'funcgraph[xla]'."
     ) from error
 
-__all__ = ["Shortcuts", "compile_graph", "lower"]
+__all__ = ["Shortcuts", "asarray", "compile_graph", "lower"]
 
 
 def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
@@ -46,6 +46,12 @@ def compile_graph(graph: Graph, **options: Any) -> Callable[..., tuple[Any, ...]
             return compiled(*inputs)  # type: ignore[no-any-return]
 
     return run
+
+
+def asarray(x: Any) -> Any:
+    """Return an array of JAX's with NumPy's dtype."""
+    with jax.enable_x64(True):
+        return jax.numpy.asarray(x)
 
 
 def lower(graph: Graph, inputs: list[Any], **options: Any) -> Any:

@@ -1,7 +1,8 @@
 """Checks and conversions at the border between user functions and traces.
 
 Which arguments are differentiated (`argnums`), which leaves can be, and how a cotangent becomes a
-gradient with the type of its primal. May import `core`, `ops`, `tree`.
+gradient with the type of its primal. May import `core`, `ops`, `tree`,
+`transforms.inspection`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from funcgraph.errors import (
 )
 from funcgraph.ops.buffers import Scope, frozen, released, scope
 from funcgraph.ops.structural import cast, fit
+from funcgraph.transforms.inspection import Inspected
 
 __all__ = [
     "all_finite",
@@ -191,30 +193,31 @@ def are_plain(leaves: list[Any], backend: str) -> bool:
     return backend == "xla" and not any(isinstance(x, tracer) for x in leaves)
 
 
-def gradient_of(primal: Any, ct: Any, seen: set[int]) -> Any:
+def gradient_of(primal: Any, ct: Any, seen: set[Any]) -> Any:
     """Return a cotangent as the gradient of a primal: same type, shape, dtype, own memory.
 
     Args:
       primal: The leaf.
       ct: Its cotangent; None is zero.
-      seen: Identities of arrays that were handed out already; extended.
+      seen: Identities of arrays that were handed out already; extended, by None for zero.
     """
     if not is_inexact(dtype_of(primal)) and type(primal) is not int:
         return np.zeros(shape_of(primal), float0)
     if ct is None:
+        seen.add(None)
         ct = np.zeros(shape_of(primal), dtype_of(primal))
     cls = type(primal)
     if cls is np.ndarray:
         if type(ct) is not np.ndarray:
             if KIND[type(ct)] != NUMPY:
-                return ct
+                return _inspected(primal, ct, seen)
             ct = np.asarray(ct)
         if ct.base is not None or not ct.flags.writeable or id(ct) in seen:
             ct = ct.copy()
         seen.add(id(ct))
         return ct
     if KIND[type(ct)] != NUMPY:
-        return ct
+        return _inspected(primal, ct, seen)
     if cls is float or cls is int:
         return float(ct)
     if cls is complex:
@@ -222,6 +225,13 @@ def gradient_of(primal: Any, ct: Any, seen: set[int]) -> Any:
     if KIND[cls] == JAX:
         return jax_name("jax.numpy.asarray")(ct, dtype=primal.dtype)
     return ct if type(ct) is cls else dtype_of(primal).type(ct)
+
+
+def _inspected(primal: Any, ct: Any, seen: set[Any]) -> Any:
+    """Return a traced cotangent; if it holds a plain one under inspection, of the right type."""
+    if not isinstance(ct, Inspected):
+        return ct
+    return ct.like(primal, lambda x, value: gradient_of(x, value, seen))
 
 
 def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: str) -> list[Any]:

@@ -25,7 +25,10 @@ from funcgraph.transforms.arguments import (
     snapshot,
     substitute,
 )
+from funcgraph.transforms.disconnected import report
+from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.named_tape import new_tape
+from funcgraph.transforms.nans import explain_cotangents
 from funcgraph.transforms.stage import are_finite, staged_safe
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
 
@@ -39,13 +42,14 @@ def watch(chosen: Any, name: str, allow_int: bool, holomorphic: bool) -> Any:
 
     A leaf that may not vary (an integer, with allow_int) stays as it is, on a slot of its own.
     """
-    tape = new_tape()
+    now = inspection.get()
+    tape = new_tape() if now is None else now.inspector.tape()
     leaves, structure = tree.flatten(snapshot(chosen))
     traced = []
     for k, leaf in enumerate(leaves):
         where = lambda k=k: leaf_name(name, chosen, k)  # noqa: E731
         leaf = leaves[k] = check_leaf(leaf, where, allow_int, holomorphic, name)
-        tracer = tape.watch(leaf)
+        tracer = tape.watch(leaf if now is None else now.inspector.enter(leaf, where))
         traced.append(tracer if is_inexact(dtype_of(leaf)) else leaf)
     return tape, leaves, structure, tree.unflatten(structure, traced)
 
@@ -101,13 +105,32 @@ def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list
         cts = backward(entries, seeds, count, safe=staged_safe())
         if not are_finite(cts):
             cts = backward(entries, seeds, count, safe=True)
+            explain_cotangents(entries, seeds, cts)
     return cts
 
 
-def _gradients(leaves: list[Any], cts: list[Any], structure: Any) -> Any:
-    seen: set[int] = set()
-    grads = [gradient_of(x, ct, seen) for x, ct in zip(leaves, cts, strict=True)]
-    return tree.unflatten(structure, grads)
+class _Lost(NamedTuple):
+    """A call of a function after whose sweep some leaves have no cotangent."""
+
+    fun: Callable[..., Any]
+    argnums: int | tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: Any
+    has_aux: bool
+    leaves: list[Any]
+    structure: Any
+
+    def run_again(self, leaves: list[Any]) -> Any:
+        """Return the output for other leaves."""
+        chosen = tree.unflatten(self.structure, leaves)
+        out = run(self.fun, substitute(self.argnums, self.args, chosen), self.kwargs)
+        return out[0] if self.has_aux else out
+
+    def report(self, cts: list[Any], where: Callable[[int], str], strict: bool) -> None:
+        """Warn of leaves that are cut off; raise, if strict, for all that have no cotangent."""
+        pairs = enumerate(zip(cts, self.leaves, strict=True))
+        lost = [k for k, (ct, x) in pairs if ct is None and is_inexact(dtype_of(x))]
+        report(self.fun, self.run_again, self.leaves, lost, where, strict)
 
 
 def _check_scalar(name: str, out: Any, holomorphic: bool) -> None:
@@ -146,6 +169,8 @@ def value_and_grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    strict: bool = False,
 ) -> Callable[P, tuple[Any, Any]]:
     """Return a function that computes the value of `fun` and its gradient in one pass.
 
@@ -157,6 +182,10 @@ def value_and_grad(
       has_aux: Whether fun returns (scalar, aux); aux is any pytree, returned beside the value.
       holomorphic: Whether fun is complex-differentiable; then inputs and output are complex.
       allow_int: Whether integer leaves are allowed; their gradient is a float0 zero.
+      strict: Whether to raise if the output does not depend on a leaf, or only through operations
+        without derivative (rounding, comparisons, conversions to integers, stop_gradient). If not,
+        the gradient is zero; of leaves that are cut off in this way a GradientDisconnected warns,
+        once for each function. To find out, fun is run once more.
 
     Returns:
       A function of the same arguments that returns (value, gradient), or ((value, aux), gradient).
@@ -167,6 +196,7 @@ def value_and_grad(
     Raises:
       NonScalarOutputError: The output is not a real scalar.
       GradientDtypeError: A leaf has no derivative (integer, bool, string).
+      DisconnectedGradientError: strict, and a leaf has no path with derivatives to the output.
       ValueError: argnums is out of range.
 
     Example:
@@ -181,6 +211,9 @@ def value_and_grad(
 
     @functools.wraps(fun)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[Any, Any]:
+        now = inspection.get()
+        if now is not None and not now.inside:
+            return now.inspector.call(wrapped, *args, **kwargs)  # type: ignore[no-any-return]
         chosen = select(argnums, args)
         tape, leaves, structure, traced = watch(chosen, name, allow_int, holomorphic)
         try:
@@ -196,7 +229,12 @@ def value_and_grad(
             cts = _sweep(entries, [(out.index, seed)], len(leaves))
         else:
             value, cts = out, [None] * len(leaves)
-        gradient = _gradients(leaves, cts, structure)
+        seen: set[int | None] = set()
+        grads = [gradient_of(x, ct, seen) for x, ct in zip(leaves, cts, strict=True)]
+        if None in seen:
+            lost = _Lost(fun, argnums, args, kwargs, has_aux, leaves, structure)
+            lost.report(cts, functools.partial(leaf_name, name, chosen), strict)
+        gradient = tree.unflatten(structure, grads)
         return ((value, strip(tape, aux)), gradient) if has_aux else (value, gradient)
 
     return wrapped
@@ -208,6 +246,8 @@ def grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    strict: bool = False,
 ) -> Callable[P, Any]:
     """Return a function that computes the gradient of `fun`.
 
@@ -219,6 +259,10 @@ def grad(
       has_aux: Whether fun returns (scalar, aux); then the result is (gradient, aux).
       holomorphic: Whether fun is complex-differentiable; then inputs and output are complex.
       allow_int: Whether integer leaves are allowed; their gradient is a float0 zero.
+      strict: Whether to raise if the output does not depend on a leaf, or only through operations
+        without derivative (rounding, comparisons, conversions to integers, stop_gradient). If not,
+        the gradient is zero; of leaves that are cut off in this way a GradientDisconnected warns,
+        once for each function. To find out, fun is run once more.
 
     Returns:
       A function of the same arguments that returns the gradient, with the structure, types, shapes
@@ -227,6 +271,7 @@ def grad(
     Raises:
       NonScalarOutputError: The output is not a real scalar.
       GradientDtypeError: A leaf has no derivative (integer, bool, string).
+      DisconnectedGradientError: strict, and a leaf has no path with derivatives to the output.
       ValueError: argnums is out of range.
 
     Example:
@@ -239,7 +284,7 @@ def grad(
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, strict=strict)
 
     @functools.wraps(fun)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -277,16 +322,20 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2.
     """
+    now = inspection.get()
+    if now is not None and not now.inside:
+        return now.inspector.call(vjp, fun, *primals, has_aux=has_aux)
     r = record(fun, primals, "vjp", has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         given = check_like(cotangent, r.values, r.outputs, "the cotangent", "the output")
         pairs = zip(r.slots, given, strict=True)
         seeds = [(slot, ct) for slot, ct in pairs if slot is not None and ct is not None]
-        seen = {id(ct) for ct in given}
+        seen: set[int | None] = {id(ct) for ct in given}
         cts = _sweep(r.entries, seeds, len(r.leaves))
         grads = [gradient_of(x, ct, seen) for x, ct in zip(r.leaves, cts, strict=True)]
         return tree.unflatten(r.inputs, grads)  # type: ignore[no-any-return]
 
     value = tree.unflatten(r.outputs, r.values)
+    pullback = pullback if now is None else now.inspector.bound(pullback)
     return (value, pullback, r.aux) if has_aux else (value, pullback)

@@ -16,7 +16,7 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of, is_inexact
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.primitive import General, Primitive
-from funcgraph.core.trace import JAX, KIND
+from funcgraph.core.trace import JAX, KIND, TRACER
 from funcgraph.errors import MissingPackageError
 from funcgraph.transforms.arguments import run, snapshot
 from funcgraph.transforms.stage import stage_closed
@@ -199,7 +199,8 @@ def from_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = snapshot((args, kwargs))
         leaves, structure = tree.flatten((args, kwargs))
-        if any(KIND[type(x)] == JAX for x in leaves):
+        kinds = {KIND[type(x)] for x in leaves}
+        if JAX in kinds and TRACER not in kinds:
             return fun(*args, **kwargs)
         if structure not in flat_functions:
             found: list[Any] = []

@@ -22,7 +22,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.origin import named
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import simplify
-from funcgraph.core.trace import JAX, KIND, NUMPY
+from funcgraph.core.trace import KIND
 from funcgraph.errors import StaticArgumentError, user_line
 from funcgraph.ops.buffers import Scope, scope
 from funcgraph.transforms.arguments import (
@@ -33,6 +33,8 @@ from funcgraph.transforms.arguments import (
     snapshot,
     static_set,
 )
+from funcgraph.transforms.cache_keys import difference, leaf_key
+from funcgraph.transforms.inspection import DESCENTS, inspection
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.source import Source, written
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
@@ -92,14 +94,17 @@ def _vjp(
         outs = jit_call(*args[:n], graph=passes.forward, backend=backend)
         places = (*args[:n], *outs[len(graph.outputs) :])
         residuals = [places[k] for k in passes.sources]
-    cts = iter(jit_call(*g, *residuals, graph=passes.backward, backend=backend))
-    return tuple(next(cts) if flag else None for flag in varying)
+    cts = jit_call(*g, *residuals, graph=passes.backward, backend=backend)
+    found = iter([ct if has else None for ct, has in zip(cts, passes.reached, strict=True)])
+    return tuple(next(found) if flag else None for flag in varying)
 
 
 def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> Any:
     graph = batch_graph(attrs["graph"], size, tuple(batched[: len(attrs["graph"].inputs)]))
     return jit_call(*args, graph=graph, backend=attrs["backend"])
 
+
+DESCENTS["jit_call"] = lambda *args, graph, **_: tuple(graph.run(*args))
 
 jit_call: Primitive = Primitive(
     "jit_call",
@@ -172,6 +177,8 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
+        if inspection.get() is not None:
+            return self._inspected(args, kwargs)
         shortcuts = self._shortcuts
         if shortcuts is not None:
             found = shortcuts.call((args, kwargs))
@@ -196,6 +203,29 @@ class Jitted:
                     self._shortcuts = shortcuts = engine.Shortcuts(_MAX_ENTRIES)
                 shortcuts.add((args, kwargs), leaves, structure, entry.structure, entry.run)
         return tree.unflatten(entry.structure, outs)
+
+    def _inspected(self, args: Any, kwargs: Any) -> Any:
+        """Run the function itself, operation by operation, on its arguments under inspection."""
+        now = inspection.get()
+        assert now is not None
+        if not now.inside:
+            outs = now.inspector.call(self, *args, **kwargs)
+            return tree.map(lambda y: y.copy() if type(y) is np.ndarray else y, outs)
+        leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
+        paths = [path for path, _ in tree.leaves_with_path(tree.unflatten(structure, leaves))]
+        for k, (x, path) in enumerate(zip(leaves, paths, strict=True)):
+            leaf_key(x, self._fun)
+            x = self._on_device(x) if isinstance(x, np.ndarray | np.generic) else x
+            name = f"argument {tree.keystr(path[1:])} of {name_of(self._fun)}"
+            leaves[k] = now.inspector.enter(x, functools.partial(str, name))
+        outs = run(self._fun, *self._arguments(structure, leaves, static))
+        return tree.map(lambda y: y if KIND[type(y)] else self._on_device(np.asarray(y)[()]), outs)
+
+    def _on_device(self, x: Any) -> Any:
+        """Return an array as one of the backend's."""
+        if self._backend == "numpy":
+            return x
+        return importlib.import_module("funcgraph.engines.xla").asarray(x)
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
         """Return leaves and structure of the dynamic arguments, and the static ones."""
@@ -235,7 +265,7 @@ class Jitted:
     def _entry(
         self, leaves: list[Any], structure: Any, static: _Static, safe: bool = False
     ) -> _Entry:
-        key = (structure, tuple([_leaf_key(x, self) for x in leaves]), static, safe)
+        key = (structure, tuple([leaf_key(x, self._fun) for x in leaves]), static, safe)
         entry = self._entries.get(key)
         if entry is not None:
             self._hits += 1
@@ -343,7 +373,7 @@ class Jitted:
         """Return one line for each compilation: where it was asked for, and what was new."""
         lines = []
         for k, (key, line) in enumerate(self._compilations):
-            why = "first call" if k == 0 else _difference(self._compilations[k - 1][0], key)
+            why = "first call" if k == 0 else difference(self._compilations[k - 1][0], key)
             lines.append(f"{line}: {why}")
         return "\n".join(lines)
 
@@ -371,45 +401,6 @@ def _late(graph: Graph, backend: str, options: dict[str, Any]) -> Callable[..., 
         return program(*leaves)
 
     return run
-
-
-def _leaf_key(x: Any, of: Jitted) -> Any:
-    """Return shape and dtype of a leaf; for a Python number its type, because it is weak."""
-    cls = type(x)
-    if cls is np.ndarray or cls is np.float64:
-        return x.shape, x.dtype
-    if cls is float or cls is int or cls is bool or cls is complex:
-        return cls
-    kind = KIND[cls]
-    if kind == JAX:
-        return x.shape, x.dtype
-    if kind == NUMPY and not isinstance(x, (np.ndarray, np.generic)):
-        raise StaticArgumentError(
-            f"an argument of {name_of(of._fun)} is a {cls.__name__}, which is no array. Mark it as "
-            "static: jit(f, static_argnums=...) or static_argnames=..."
-        )
-    aval = aval_of(x)
-    return aval.weak if aval.weak is not None else (aval.shape, aval.dtype)
-
-
-def _difference(old: Any, new: Any) -> str:
-    """Say in what a signature differs from the one before."""
-    if old[0] != new[0]:
-        return f"the arguments have another structure: {new[0]}, before {old[0]}"
-    if old[3] != new[3]:
-        return "a derivative was not finite: with products in which an exact zero wins"
-    if old[2] != new[2]:
-        return f"static arguments {dict(new[2].values)}, before {dict(old[2].values)}"
-    changed = [
-        f"leaf {k}: {_show(b)}, before {_show(a)}"
-        for k, (a, b) in enumerate(zip(old[1], new[1], strict=True))
-        if a != b
-    ]
-    return "; ".join(changed) or "closes over traced values, which differ from call to call"
-
-
-def _show(key: Any) -> str:
-    return f"a Python {key.__name__}" if isinstance(key, type) else f"{key[1]}{list(key[0])}"
 
 
 def _spread(prefix: Any, full: Any) -> list[Any]:

@@ -6,6 +6,7 @@ May import `core`, `ops`, `tree`, `transforms.forward`, `transforms.gradient`,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ from funcgraph.transforms.arguments import (
 )
 from funcgraph.transforms.forward import Forward, ForwardTracer, push
 from funcgraph.transforms.gradient import leaf_name, record
+from funcgraph.transforms.inspection import inspection
+from funcgraph.transforms.nans import explain_replayed, watched_forward
 from funcgraph.transforms.stage import are_finite, staged_safe
 from funcgraph.transforms.tape import unpack
 
@@ -76,6 +79,9 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
             f"jvp takes its primals in a tuple or list, got a {type(primals).__name__}: write "
             "jvp(f, (x,), (v,))."
         )
+    now = inspection.get()
+    if now is not None and not now.inside:
+        return now.inspector.call(jvp, fun, primals, tangents, has_aux)
     primals = snapshot(tuple(primals))
     name = f"jvp of {name_of(fun)}"
     leaves, structure = tree.flatten(primals)
@@ -84,9 +90,14 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
         for k, x in enumerate(leaves)
     ]
     given = _tangents(primals, tangents, leaves, structure)
-    result = _run(fun, leaves, given, structure, has_aux, safe=staged_safe())
+    if now is not None:
+        names = [functools.partial(leaf_name, name, primals, k) for k in range(len(leaves))]
+        leaves = list(map(now.inspector.enter, leaves, names))
+    result = _run(fun, leaves, given, structure, has_aux, Forward(staged_safe()))
     if not are_finite(result[1]):
-        result = _run(fun, leaves, given, structure, has_aux, safe=True)
+        result = _run(fun, leaves, given, structure, has_aux, Forward(safe=True))
+        if (watched := watched_forward(result[1])) is not None:
+            _run(fun, leaves, given, structure, has_aux, watched)
     values, dots, out_structure, aux = result
     value = tree.unflatten(out_structure, values)
     dot = _like_output(out_structure, values, dots)
@@ -94,10 +105,9 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
 
 
 def _run(
-    fun: Any, leaves: list[Any], tangents: list[Any], structure: Any, has_aux: bool, safe: bool
+    fun: Any, leaves: list[Any], tangents: list[Any], structure: Any, has_aux: bool, trace: Forward
 ) -> tuple[list[Any], list[Any], Any, Any]:
     """Run fun on forward tracers; return output values, tangents (None: zero), structure, aux."""
-    trace = Forward(safe)
     traced = [
         x if t is None else ForwardTracer(x, t, trace)
         for x, t in zip(leaves, tangents, strict=True)
@@ -122,7 +132,7 @@ def _mine(x: Any, trace: Forward) -> bool:
 
 def _like_output(structure: Any, values: list[Any], dots: list[Any]) -> Any:
     """Return output tangents with the types of the outputs; new arrays, safe to change."""
-    seen: set[int] = set()
+    seen: set[int | None] = set()
     return tree.unflatten(
         structure, [gradient_of(v, t, seen) for v, t in zip(values, dots, strict=True)]
     )
@@ -154,6 +164,9 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     Source:
       Griewank and Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.1.
     """
+    now = inspection.get()
+    if now is not None and not now.inside:
+        return now.inspector.call(linearize, fun, *primals, has_aux=has_aux)
     r = record(fun, primals, "linearize", has_aux)
 
     def pushforward(*tangents: Any) -> Any:
@@ -161,10 +174,13 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
         with np.errstate(all="ignore"):
             dots = _replay(r.entries, given, r.slots, safe=staged_safe())
             if not are_finite(dots):
-                dots = _replay(r.entries, given, r.slots, safe=True)
+                every = _replay(r.entries, given, list(range(len(r.entries))), safe=True)
+                dots = [None if s is None else every[s] for s in r.slots]
+                explain_replayed(r.entries, dots, every)
         return _like_output(r.outputs, r.values, dots)
 
     value = tree.unflatten(r.outputs, r.values)
+    pushforward = pushforward if now is None else now.inspector.bound(pushforward)
     return (value, pushforward, r.aux) if has_aux else (value, pushforward)
 
 

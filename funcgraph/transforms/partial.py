@@ -78,6 +78,7 @@ class Passes(NamedTuple):
     forward: Graph  # inputs -> outputs, further values
     backward: Graph  # cotangents of the outputs, residuals -> cotangents of the varying inputs
     sources: tuple[int, ...]  # each residual's place in (*inputs, *further values)
+    reached: Flags  # which of the varying inputs have a cotangent that is not just zero
 
 
 def split(graph: Graph, varying: Flags, safe: bool = False, free: Flags | None = None) -> Passes:
@@ -138,7 +139,8 @@ def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
     forward_graph = Graph(
         tuple(x.var for x in inputs), tuple(ahead.equations), tuple(kept), ahead.constants
     )
-    return Passes(prune(forward_graph), backward_graph, tuple(numbers))
+    reached = tuple(ct is not None for ct in found)
+    return Passes(prune(forward_graph), backward_graph, tuple(numbers), reached)
 
 
 def batch_graph(graph: Graph, size: int, batched: Flags) -> Graph:

@@ -22,6 +22,7 @@ from funcgraph.core.primitive import REGISTRY, Primitive
 from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
 from funcgraph.transforms.arguments import all_finite, run
+from funcgraph.transforms.inspection import inspection
 
 __all__ = [
     "Stage",
@@ -184,12 +185,14 @@ def stage(
     trace = Stage() if trace is None else trace
     tracers = [trace.tracer(a) for a in avals]
     token, outer = _depth.set(_depth.get() + 1), replayed.set(None)
+    watched = inspection.set(None)  # there are no values to inspect
     try:
         outs = fun(*tracers)
         outputs = tuple(trace.atom(x) for x in outs)
     finally:
         _depth.reset(token)
         replayed.reset(outer)
+        inspection.reset(watched)
         trace.alive = False
     inputs = tuple(t.var for t in tracers)
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)

@@ -23,7 +23,7 @@ from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
 from funcgraph.ops.structural import fit, zeros
 
-__all__ = ["Tape", "TapeTracer", "backward", "unpack"]
+__all__ = ["Cotangents", "Tape", "TapeTracer", "backward", "pull", "sweep", "unpack"]
 
 _ndarray = np.ndarray
 _float64 = np.float64
@@ -193,7 +193,7 @@ def _kept(primitive: Primitive, y: Any, values: list[Any], parents: list[int | N
     return y, values
 
 
-class _Cotangents:
+class Cotangents:
     """The cotangents of the slots.
 
     Sums are made in place in arrays that belong to the sweep (`owned`). Cotangents of reads
@@ -265,14 +265,15 @@ def backward(entries: Any, seeds: list[tuple[int, Any]], count: int, safe: bool)
       safe: Whether a product with an exact zero is zero, whatever the other factor (slower).
     """
     if type(entries) is list:
-        return _sweep(entries, _Cotangents([None] * len(entries)), seeds, count, safe)
+        return sweep(entries, Cotangents([None] * len(entries)), seeds, count, safe)
     with entries.cotangents() as slots:  # of a tape that names them
-        return _sweep(entries, _Cotangents(slots), seeds, count, safe)
+        return sweep(entries, Cotangents(slots), seeds, count, safe)
 
 
-def _sweep(
-    entries: list[Any], cts: _Cotangents, seeds: list[tuple[int, Any]], count: int, safe: bool
+def sweep(
+    entries: list[Any], cts: Cotangents, seeds: list[tuple[int, Any]], count: int, safe: bool
 ) -> list[Any]:
+    """Sweep back over a tape, into these cotangents: see `backward`."""
     for slot, ct in seeds:
         cts.add(slot, ct)
     slots, reads = cts.slots, cts.reads
@@ -284,7 +285,7 @@ def _sweep(
             continue
         rules = entry[0].rules
         if rules is None or len(entry) == 5 or safe:
-            _pull(cts, i, unpack(entry), safe)
+            pull(cts, i, unpack(entry), safe)
             continue
         g = slots[i]
         if g is None:
@@ -316,7 +317,7 @@ def _sweep(
     return slots[:count]
 
 
-def _pull(cts: _Cotangents, i: int, entry: Any, safe: bool) -> None:
+def pull(cts: Cotangents, i: int, entry: Any, safe: bool) -> None:
     """Send the cotangent of slot i, any operation's, to the arguments."""
     primitive, y, args, parents, attrs = entry
     slots = cts.slots

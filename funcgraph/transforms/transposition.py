@@ -14,6 +14,7 @@ from funcgraph.errors import NonLinearError
 from funcgraph.ops.structural import ones
 from funcgraph.transforms.arguments import check_like, gradient_of, name_of
 from funcgraph.transforms.gradient import record
+from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.tape import backward, unpack
 
 __all__ = ["linear_transpose"]
@@ -63,6 +64,9 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
     Source:
       jax.linear_transpose; Radul et al., "You only linearize once", POPL 2023.
     """
+    now = inspection.get()
+    if now is not None and not now.inside:
+        return now.inspector.call(linear_transpose, fun, *primals)  # type: ignore[no-any-return]
     r = record(fun, tree.map(ones, primals), "linear_transpose", False)
     for entry in r.entries:
         if entry is not None and not _is_linear(entry):
@@ -75,9 +79,9 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
         given = check_like(cotangent, r.values, r.outputs, "the cotangent", "the output")
         pairs = zip(r.slots, given, strict=True)
         seeds = [(slot, ct) for slot, ct in pairs if slot is not None and ct is not None]
-        seen = {id(ct) for ct in given}
+        seen: set[int | None] = {id(ct) for ct in given}
         cts = backward(r.entries, seeds, len(r.leaves), safe=False)
         found = [gradient_of(x, ct, seen) for x, ct in zip(r.leaves, cts, strict=True)]
         return tree.unflatten(r.inputs, found)  # type: ignore[no-any-return]
 
-    return transposed
+    return transposed if now is None else now.inspector.bound(transposed)

@@ -22,6 +22,7 @@ from funcgraph.ops.structural import concatenate, moved, stack
 from funcgraph.transforms.arguments import name_of, run, snapshot
 from funcgraph.transforms.batching import Batch
 from funcgraph.transforms.collectives import named_axis
+from funcgraph.transforms.inspection import inspection
 
 __all__ = ["vmap"]
 
@@ -76,6 +77,9 @@ def vmap(
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        now = inspection.get()
+        if now is not None and not now.inside:
+            return now.inspector.call(wrapped, *args, **kwargs)
         lanes = _Lanes(fun, in_axes, axis_size, args, kwargs)
         if method == "loop":
             parts = [lanes.call(lanes.lane(i)) for i in range(lanes.size)]
@@ -114,6 +118,7 @@ class _Lanes:
         def where(k: int) -> str:
             return "argument " + tree.keystr(tree.leaves_with_path((args, kwargs))[k][0][1:])
 
+        self.name = where
         self.leaves = [
             x if a is None else _to_front(x, a, name, functools.partial(where, k))
             for k, (x, a) in enumerate(zip(leaves, self.axes, strict=True))
@@ -193,6 +198,9 @@ def _to_front(x: Any, axis: int, name: str, where: Callable[[], str]) -> Any:
 def _batched(lanes: _Lanes, leaves: list[Any], size: int, out_axes: Any, axis_name: Any) -> Any:
     """Run the function once, on tracers that stand for all lanes."""
     trace = Batch(size)
+    if (now := inspection.get()) is not None:
+        names = [functools.partial(lanes.name, k) for k in range(len(leaves))]
+        leaves = list(map(now.inspector.enter, leaves, names))
     traced = [x if a is None else trace.tracer(x) for x, a in zip(leaves, lanes.axes, strict=True)]
     context: Any = contextlib.nullcontext()
     if axis_name is not None:

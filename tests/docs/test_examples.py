@@ -39,6 +39,7 @@ NEEDS = {
     "docs/estimators.md": ["sklearn"],
     "docs/migration/jax.md": ["jax"],
     "docs/optim.md": ["optax", "scipy"],
+    "docs/plots.md": ["matplotlib"],
     "docs/quickstart.md": ["jax"],
     "docs/sharp_bits.md": ["jax"],
     "docs/sparse.md": ["scipy"],

@@ -111,6 +111,7 @@ def _gradient(transform: Any, namespace: Any, row: Row) -> Any:
         return np.asarray(transform(f)(x))
 
 
+@pytest.mark.filterwarnings("ignore::funcgraph.errors.GradientDisconnected")
 @pytest.mark.parametrize("row", KINKS + FINITE + DIFFERENT, ids=lambda r: f"{r.code} at {r.at}")
 def test_row(row):
     np.testing.assert_allclose(_gradient(fg.grad, np, row), row.ours, rtol=1e-12)

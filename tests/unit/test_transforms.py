@@ -22,7 +22,8 @@ class Point(NamedTuple):
 
 def test_signatures_begin_like_jax():
     for name in ("grad", "value_and_grad"):
-        ours = list(inspect.signature(getattr(fg, name)).parameters)
+        parameters = inspect.signature(getattr(fg, name)).parameters
+        ours = [n for n, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
         theirs = list(inspect.signature(getattr(jax, name)).parameters)
         assert ours == theirs[: len(ours)]
     for name in ("jvp", "vjp", "linearize"):
