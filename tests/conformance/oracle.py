@@ -143,7 +143,7 @@ def check_strong(p: Problem) -> None:
     expected = derivatives()
     with pytest.MonkeyPatch.context() as patch:
         for module in (gradient, linear):
-            patch.setattr(module, "all_finite", lambda _: False)
+            patch.setattr(module, "are_finite", lambda _: False)
         assert_close(derivatives(), expected, 1e-12, finite=True)
 
 
