@@ -1,7 +1,8 @@
 """Exceptions of funcgraph: one class per cause, each derived from the fitting built-in.
 
 Every message says what was received, what was expected and how to fix it, and ends with the
-user's file and line (`user_line`). This module imports nothing of funcgraph.
+user's file and line (`user_line`) and the command that shows the page about its class, which is
+`docs/errors/NAME.md`. This module imports nothing of funcgraph.
 """
 
 from __future__ import annotations
@@ -71,11 +72,34 @@ def user_line() -> str:
 
 
 class FuncgraphError(Exception):
-    """Base of every exception that funcgraph raises itself; appends the user's line."""
+    """Base of every exception that funcgraph raises itself.
+
+    Attributes:
+        message: What was received, what was expected and how to fix it.
+        line: `file:line` of the user's program.
+        layer: Where in a model it happened; empty outside layers.
+
+    >>> import numpy as np
+    >>> import funcgraph as fg
+    >>> try:
+    ...     fg.grad(np.sin)(np.ones(2))
+    ... except fg.errors.NonScalarOutputError as error:
+    ...     print(error.message)
+    grad of sin needs a function that returns a scalar, but it returned an array of shape (2,).
+    Reduce it (np.sum, np.mean), return extra values with has_aux=True, or use vjp.
+    """
 
     def __init__(self, message: str, line: str | None = None) -> None:
+        self.message = message
         self.line = line or user_line()
-        super().__init__(f"{message}\n  at {self.line}")
+        self.layer = ""
+        super().__init__(message, self.line)
+
+    def __str__(self) -> str:
+        """Return the message, where it happened, and the command that tells more."""
+        places = [f"at {self.line}", self.layer] if self.layer else [f"at {self.line}"]
+        page = next(c.__name__ for c in type(self).__mro__ if c.__module__ == __name__)
+        return "\n  ".join([self.message, *places, f"help: python -m funcgraph help {page}"])
 
 
 class TreeError(FuncgraphError, ValueError):

@@ -2,8 +2,9 @@
 """Set up the project and run one of its jobs: `python3 tools/run.py COMMAND`.
 
     demo    train on the handwritten digits (examples/digits.py); more arguments go to it
-    test    the linters, then the test suite; more arguments go to pytest
+    test    the linters, the documentation, the test suite; more arguments go to pytest
     lint    the linters alone
+    docs    the documentation, into docs/_build/html
     matrix  the test suite on each Python found, on the oldest dependencies, and on NumPy alone
     exec    one command of the environment, e.g. `exec ruff format`
 
@@ -143,9 +144,18 @@ def lint(environment: Environment) -> list[str]:
     return failed
 
 
+def docs(environment: Environment) -> int:
+    """Build the documentation; a warning is an error. Return the exit status."""
+    print("== sphinx", flush=True)
+    options = ["--quiet", "--fail-on-warning", "--builder", "html", "--conf-dir", "docs"]
+    return environment.run(["sphinx-build", *options, ".", "docs/_build/html"])
+
+
 def test(environment: Environment, arguments: Sequence[str]) -> int:
-    """Run the linters and the test suite, both to their ends; return the exit status."""
+    """Run linters, documentation and test suite, all to their ends; return the exit status."""
     failed = lint(environment)
+    if docs(environment):
+        failed.append("sphinx")
     print("== pytest", flush=True)
     status = environment.run(["python", "-m", "pytest", "-n", "auto", *arguments])
     if failed:
@@ -182,7 +192,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["demo", "test", "lint", "matrix", "exec"])
+    parser.add_argument("command", choices=["demo", "test", "lint", "docs", "matrix", "exec"])
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on")
     options = parser.parse_args()
     if options.command == "matrix":
@@ -194,6 +204,8 @@ def main() -> int:
         return test(environment, options.arguments)
     if options.command == "lint":
         return bool(lint(environment))
+    if options.command == "docs":
+        return docs(environment)
     return environment.run(options.arguments)
 
 

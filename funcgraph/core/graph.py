@@ -72,12 +72,12 @@ class Equation:
 
     @property
     def subgraphs(self) -> list[Graph]:
-        """The graphs among the attributes: bodies of loops, branches, compiled functions."""
+        """The graphs among the attributes (bodies of loops, branches, compiled functions)."""
         return list(self.named_subgraphs.values())
 
     @property
     def named_subgraphs(self) -> dict[str, Graph]:
-        """The same by name, as printed: an attribute (body), or an entry of one (branches[0])."""
+        """The same by their printed names (body, branches[0], ...)."""
         found: dict[str, Graph] = {}
         for name, value in self.attrs.items():
             if isinstance(value, Graph):

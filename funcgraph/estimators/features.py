@@ -36,7 +36,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
       backend: "numpy" or "xla", as of jit.
 
     Attributes:
-      n_features_in_, feature_names_in_: As of every estimator; names if X had any.
+      n_features_in_: Number of columns of X.
+      feature_names_in_: Their names, if X had any.
 
     Example:
       >>> import numpy as np

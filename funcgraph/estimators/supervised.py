@@ -55,7 +55,8 @@ class FuncgraphClassifier(ClassifierMixin, Network):  # type: ignore[misc]
       history_: What was measured in each epoch (`train.History`).
       loss_: Mean training loss of the epoch that params_ are from.
       n_iter_: How many epochs there were.
-      n_features_in_, feature_names_in_: As of every estimator; names if X had any.
+      n_features_in_: Number of columns of X.
+      feature_names_in_: Their names, if X had any.
       dtype_: In which predictions are computed.
 
     Example:
@@ -185,12 +186,9 @@ class FuncgraphRegressor(RegressorMixin, Network):  # type: ignore[misc]
     Args:
       model: A layer whose outputs have the shape (n, n_targets), (n, 1) for one; or a function
         (n_features, n_outputs) that returns one. Default: fully connected layers, see hidden.
-      hidden, activation, optimizer, learning_rate, epochs, batch_size, l2, validation_fraction,
-      patience, dtype, backend, random_state, verbose: As of FuncgraphClassifier.
 
-    Attributes:
-      params_, state_, history_, loss_, n_iter_, n_features_in_, feature_names_in_, dtype_: As of
-      FuncgraphClassifier.
+    The other arguments are those of FuncgraphClassifier, without class_weight; the attributes are
+    its own, without classes_.
 
     Example:
       >>> import numpy as np

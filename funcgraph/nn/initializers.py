@@ -40,6 +40,7 @@ __all__ = [
     "zeros",
 ]
 
+#: A function of a key and a shape, and perhaps a dtype, that returns an array.
 Initializer = Callable[..., Any]
 Axes = int | Sequence[int]
 

@@ -66,7 +66,7 @@ class Shape(tuple[int, ...]):
 
     @property
     def float_dtype(self) -> np.dtype[Any]:
-        """The dtype of parameters for this input: its own, or float32 where that is no float."""
+        """The dtype of parameters for this input; float32 where its own is no float."""
         return self.dtype if is_inexact(self.dtype) else np.dtype(np.float32)
 
 
@@ -332,8 +332,7 @@ def locate(error: Exception, name: str, layer: Any, inputs: Sequence[Any]) -> No
     error.layer_path = (path, rest)  # type: ignore[attr-defined]
     text = f"in layer {path!r} ({rest})"
     if isinstance(error, FuncgraphError):
-        base = error.args[0].split("\n  in layer ", 1)[0]
-        error.args = (f"{base}\n  {text}",)
+        error.layer = text
     else:
         error.__notes__ = [n for n in getattr(error, "__notes__", []) if "in layer " not in n]
         error.add_note(text)

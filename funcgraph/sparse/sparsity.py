@@ -30,11 +30,10 @@ def _staged(name: str, fun: Any, args: Any, kwargs: Any) -> Graph:
     try:
         return abstract(fun, args, kwargs)[0]
     except ConcretizationError as error:
-        cause = str(error).partition("\n  at ")[0]
         raise ConcretizationError(
             f"{name} stages the function to find the sparsity, so that it holds for all values: "
-            f"{cause} Or give sparsity= to sparse_jacobian or sparse_hessian (nothing is staged "
-            "then), or bind arguments that are no data with functools.partial.",
+            f"{error.message} Or give sparsity= to sparse_jacobian or sparse_hessian (nothing is "
+            "staged then), or bind arguments that are no data with functools.partial.",
             error.line,
         ) from None
 

@@ -173,7 +173,7 @@ def _spread_axes(axes: Any, full: Any, name: str, what: str) -> list[int | None]
     try:
         tree.map(add, axes, full, is_leaf=_is_none)
     except TreeError as error:
-        raise BatchAxisError(f"{name}: {what} does not match: {error}") from None
+        raise BatchAxisError(f"{name}: {what} does not match: {error.message}") from None
     return out
 
 

@@ -182,7 +182,8 @@ class Plan:
     def release(self, k: int, e: Equation) -> list[Var]:
         """Free what equation k was the last to use; return the variables to forget."""
         ends = []
-        for v in {self.root.get(v, v) for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}:
+        atoms = [v for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
+        for v in dict.fromkeys(self.root.get(v, v) for v in atoms):  # in order, unlike a set
             if self.last[v] == k and v not in self.fixed:
                 ends.append(v)
                 place = self._place.pop(v, "")

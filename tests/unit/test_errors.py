@@ -1,0 +1,49 @@
+"""What every exception of funcgraph tells, and what becomes of it in other processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph import errors, nn
+
+
+def test_message_line_and_help():
+    with pytest.raises(errors.NonScalarOutputError) as info:
+        fg.grad(np.sin)(np.ones(2))
+    error = info.value
+    message, at, hint = str(error).splitlines()
+    assert message == error.message and "needs a function that returns a scalar" in message
+    assert at == f"  at {error.line}" and error.line.startswith(f"{__file__}:")
+    assert hint == "  help: python -m funcgraph help NonScalarOutputError"
+    assert error.layer == ""
+
+
+def test_layer_stands_between():
+    model = nn.serial(head=nn.Dense(2))
+    _, params = model.init(fg.random.key(0), (-1, 3))
+    with pytest.raises(errors.ShapeError) as info:
+        model.apply(params, np.ones((4, 5), np.float32))
+    lines = str(info.value).splitlines()
+    assert lines[2] == f"  {info.value.layer}" and "in layer 'head' (Dense" in lines[2]
+    assert lines[3] == "  help: python -m funcgraph help ShapeError"
+
+
+def test_a_class_of_the_users_leads_to_the_page_of_its_base():
+    class MyError(errors.TreeError):
+        pass
+
+    assert (
+        str(MyError("no", "f.py:1"))
+        == "no\n  at f.py:1\n  help: python -m funcgraph help TreeError"
+    )
+
+
+def test_errors_survive_pickling():
+    error = errors.LayerError("no such layer")
+    error.layer = "in layer 'head'"
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is errors.LayerError and str(again) == str(error)
