@@ -10,6 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 Runs = Mapping[str, Callable[[], Any]]
@@ -19,7 +20,15 @@ def machine(*packages: str) -> str:
     """Return one line about Python, the processors and those of the packages that are installed."""
     installed = [name for name in packages if importlib.util.find_spec(name)]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in installed)
-    return f"Python {platform.python_version()}, {os.cpu_count()} cores, {versions}"
+    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    rows = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def first_calls(runs: Runs) -> tuple[dict[str, Any], dict[str, float]]:
@@ -32,16 +41,20 @@ def first_calls(runs: Runs) -> tuple[dict[str, Any], dict[str, float]]:
     return results, seconds
 
 
-def interleaved(runs: Runs, repeats: int) -> dict[str, list[float]]:
-    """Return seconds of repeated calls, in random order, each behind one that is not timed."""
+def interleaved(runs: Runs, repeats: int, seconds: float = float("inf")) -> dict[str, list[float]]:
+    """Return seconds of repeated calls, in random order, each behind one that is not timed.
+
+    What has taken `seconds` in all is not called again.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
     for _ in range(repeats):
         for name in order.sample(list(runs), len(runs)):
-            runs[name]()
-            start = time.perf_counter()
-            runs[name]()
-            times[name].append(time.perf_counter() - start)
+            if sum(times[name]) < seconds:
+                runs[name]()
+                start = time.perf_counter()
+                runs[name]()
+                times[name].append(time.perf_counter() - start)
     return times
 
 

@@ -25,38 +25,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from suite_by_hand import chain_by_hand
+from suite_science import STEPS, chain_of
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
 
-STEPS = 30  # each of five operations
 Subject = tuple[str, Callable[[], tuple[Any, Any]]]
-
-
-def chain(np_like: Any, x: Any) -> Any:
-    """Thirty times five elementwise operations."""
-    for _ in range(STEPS):
-        y = np_like.sin(x)
-        x = x * y
-        x = x + 0.5
-        x = np_like.tanh(x)
-        x = x - y
-    return x
-
-
-def chain_by_hand(x: Any) -> tuple[Any, Any]:
-    """Value and gradient of the chain, written with NumPy by hand."""
-    saved = []
-    for _ in range(STEPS):
-        y = np.sin(x)
-        h = np.tanh(x * y + 0.5)
-        saved.append((x, y, h))
-        x = h - y
-    g = np.ones_like(x)
-    for x0, y, h in reversed(saved):
-        gh = g * (1 - h * h)
-        g = gh * y + (gh * x0 - g) * np.cos(x0)
-    return x, g
 
 
 def mlp(np_like: Any, params: Any, x: Any, onehot: Any) -> Any:
@@ -95,13 +70,13 @@ def chain_subjects(x: Any) -> list[Subject]:
 
     def ours(np_like: Any) -> Any:
         def run() -> Any:
-            y, pullback = fg.vjp(lambda v: chain(np_like, v), x)
+            y, pullback = fg.vjp(lambda v: chain_of(np_like, v), x)
             return y, pullback(np.ones_like(y))[0]
 
         return run
 
     def scalar(np_like: Any) -> Any:
-        f = fg.value_and_grad(lambda v: chain(np_like, v))
+        f = fg.value_and_grad(lambda v: chain_of(np_like, v))
         return lambda: f(x)
 
     make = scalar if np.ndim(x) == 0 else ours
@@ -113,14 +88,14 @@ def chain_subjects(x: Any) -> list[Subject]:
     if optional("autograd"):
         autograd = importlib.import_module("autograd")
         anp = importlib.import_module("autograd.numpy")
-        f = autograd.elementwise_grad(lambda v: chain(anp, v))
+        f = autograd.elementwise_grad(lambda v: chain_of(anp, v))
         out.append(("autograd", lambda: (None, f(x))))
     torch = optional("torch")
     if torch:
         tx = torch.tensor(x, requires_grad=True)
 
         def run_torch() -> Any:
-            y = chain(torch, tx)
+            y = chain_of(torch, tx)
             (g,) = torch.autograd.grad(y, tx, torch.ones_like(y))
             return y, g
 
@@ -130,7 +105,7 @@ def chain_subjects(x: Any) -> list[Subject]:
         jx, jnp = jax.numpy.asarray(x), jax.numpy
 
         def run_jax(v: Any) -> Any:
-            y, pullback = jax.vjp(lambda u: chain(jnp, u), v)
+            y, pullback = jax.vjp(lambda u: chain_of(jnp, u), v)
             return y, pullback(jnp.ones_like(y))[0]
 
         compiled = jax.jit(run_jax)
