@@ -17,6 +17,7 @@ __all__ = [
     "CarryTypeError",
     "ConcretizationError",
     "CustomRuleError",
+    "DerivativeChoiceError",
     "DisconnectedGradientError",
     "DtypeError",
     "FuncgraphError",
@@ -196,6 +197,10 @@ class CustomRuleError(FuncgraphError, TypeError):
 
 class CarryTypeError(FuncgraphError, TypeError):
     """The carry of a loop, or the result of a branch, has another type than it must have."""
+
+
+class DerivativeChoiceError(FuncgraphError, ValueError):
+    """`to_jax` was asked for derivatives of a kind that does not exist."""
 
 
 class MissingPackageError(FuncgraphError, ImportError):

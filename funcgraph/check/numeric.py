@@ -34,8 +34,8 @@ ANALYTIC = frozenset([
     "sqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan",
     "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
     "power", "reshape", "transpose", "broadcast", "copy", "reduce_sum", "concatenate", "stack",
-    "pad_zeros", "getitem", "cumsum", "matmul", "einsum_pair", "convolve", "index_add",
-    "index_set", "reduce_prod", "cumprod", "solve", "inv", "det",
+    "pad_zeros", "getitem", "cumsum", "cumsum_back", "matmul", "einsum_pair", "convolve",
+    "index_add", "index_set", "reduce_prod", "cumprod", "solve", "inv", "det",
 ])  # fmt: skip
 
 

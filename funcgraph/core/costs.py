@@ -182,7 +182,7 @@ _FLOPS: dict[str, Rule] = {
         _reduced,
     ),
     **dict.fromkeys(["argmax", "argmin", "nanargmax", "nanargmin", "count_nonzero"], _reduced),
-    **dict.fromkeys(["cumsum", "cumprod", "cummax", "cummin"], _each),
+    **dict.fromkeys(["cumsum", "cumsum_back", "cumprod", "cummax", "cummin"], _each),
     **dict.fromkeys(["stop_gradient", "truncate_dtype"], _none),
     "matmul": _matmul,
     "einsum_pair": _einsum,

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from funcgraph import tree
+from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
 from funcgraph.errors import MissingPackageError
 
 try:
     import jax
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
 except ImportError as error:  # pragma: no cover
     raise MissingPackageError(
         "backend='xla' needs JAX, which is not installed: pip install 'funcgraph[xla]'."
     ) from error
 
-__all__ = ["Shortcuts", "asarray", "compile_graph", "lower"]
+__all__ = ["Program", "Shortcuts", "asarray", "call", "compile_graph", "lower"]
 
 
 def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
@@ -149,3 +152,109 @@ def _is_simple(spec: Any) -> bool:
     cls, _, children = spec
     named = issubclass(cls, tuple) and hasattr(cls, "_fields")
     return (named or cls in (dict, list, tuple, type(None))) and all(map(_is_simple, children))
+
+
+# --- a graph as an operation of JAX, with rules of ours -------------------------------------------
+
+
+class Program(Protocol):
+    """A graph that says which programs are its derivative, its transpose and its batches."""
+
+    outputs: tuple[Aval, ...]
+    linear: int
+
+    @property
+    def graph(self) -> Graph: ...  # noqa: D102
+    @property
+    def transpose(self) -> Program: ...  # noqa: D102
+
+    def derivative(self, varying: Any) -> tuple[Program, tuple[int, ...], Program]: ...  # noqa: D102
+    def batched(self, size: int, batched: Any) -> Program: ...  # noqa: D102
+
+
+_call = Primitive("funcgraph")
+_call.multiple_results = True
+
+
+def call(program: Program, *inputs: Any) -> list[Any]:
+    """Run a program on arrays or tracers of JAX, whose transformations use its rules."""
+    return _call.bind(*inputs, program=program)  # type: ignore[no-any-return]
+
+
+def _dtypes(program: Program) -> list[Any]:
+    return [jax.dtypes.canonicalize_dtype(a.dtype) for a in program.outputs]
+
+
+def _run(*inputs: Any, program: Program) -> list[Any]:
+    outs = zip(hoist(program.graph).run(*inputs), _dtypes(program), strict=True)
+    return [jax.numpy.asarray(x, dtype) for x, dtype in outs]
+
+
+def _avals(*inputs: Any, program: Program) -> list[Any]:
+    outs = zip(program.outputs, _dtypes(program), strict=True)
+    return [jax.core.ShapedArray(a.shape, dtype) for a, dtype in outs]
+
+
+def _jvp(primals: Any, tangents: Any, program: Program) -> tuple[list[Any], list[Any]]:
+    varying = tuple(type(t) is not ad.Zero for t in tangents)
+    known = len(primals) - program.linear
+    if program.linear and not any(varying[:known]):
+        outs = call(program, *primals)
+        dots = call(program, *primals[:known], *map(ad.instantiate_zeros, tangents[known:]))
+        return outs, dots
+    forward, sources, push = program.derivative(varying)
+    found = call(forward, *primals)
+    outs, values = found[: len(program.outputs)], (*primals, *found[len(program.outputs) :])
+    moving = [t for t, flag in zip(tangents, varying, strict=True) if flag]
+    some = iter(call(push, *(values[k] for k in sources), *moving))
+    return outs, [next(some) if is_inexact(y.dtype) else _zero(y) for y in outs]
+
+
+def _zero(y: Any) -> Any:
+    return ad.Zero(jax.typeof(y).to_tangent_aval())
+
+
+def _transpose(cts: Any, *inputs: Any, program: Program) -> list[Any]:
+    unknown = [ad.is_undefined_primal(x) for x in inputs]
+    given = [ad.instantiate_zeros(ct) for ct in cts]
+    known = len(inputs) - program.linear
+    if any(unknown[:known]):  # the user's own jax.linear_transpose: JAX sees whether it is linear
+        return _transposed_by_jax(given, inputs, unknown, program)
+    found = iter(call(program.transpose, *inputs[:known], *given))
+    return [None] * known + [
+        ct if u else None for ct, u in zip(found, unknown[known:], strict=True)
+    ]
+
+
+def _transposed_by_jax(cts: Any, inputs: Any, unknown: list[bool], program: Program) -> list[Any]:
+    def linear(*some: Any) -> list[Any]:
+        rest = iter(some)
+        return _run(
+            *(next(rest) if u else x for x, u in zip(inputs, unknown, strict=True)), program=program
+        )
+
+    shapes = [x.aval for x, u in zip(inputs, unknown, strict=True) if u]
+    found = iter(jax.linear_transpose(linear, *shapes)(cts))
+    return [next(found) if u else None for u in unknown]
+
+
+def _batch(inputs: Any, axes: Any, program: Program) -> tuple[list[Any], list[int]]:
+    size = next(x.shape[a] for x, a in zip(inputs, axes, strict=True) if a is not None)
+    known = len(inputs) - program.linear
+    lanes = []
+    for k, (x, axis) in enumerate(zip(inputs, axes, strict=True)):
+        if axis is not None:
+            lanes.append(jax.numpy.moveaxis(x, axis, 0))
+        else:  # tangents get a batch axis: then the transpose need not sum over lanes
+            lanes.append(jax.numpy.broadcast_to(x, (size, *x.shape)) if k >= known else x)
+    batched = tuple(a is not None or k >= known for k, a in enumerate(axes))
+    outs = call(program.batched(size, batched), *lanes)
+    return outs, [0] * len(outs)
+
+
+_call.def_impl(_run)
+_call.def_abstract_eval(_avals)
+ad.primitive_jvps[_call] = _jvp
+ad.primitive_transposes[_call] = _transpose
+batching.primitive_batchers[_call] = _batch
+mlir.register_lowering(_call, mlir.lower_fun(_run, multiple_results=True))

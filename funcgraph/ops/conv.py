@@ -18,6 +18,7 @@ values on NumPy are in `ops.conv_numpy`, those on JAX here. May import `core`, `
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ import numpy as np
 from funcgraph.core.aval import Aval, dtype_of, promote, shape_of
 from funcgraph.core.primitive import Bilinear, Primitive
 from funcgraph.errors import ShapeError, WindowError
-from funcgraph.ops import conv_numpy
+from funcgraph.ops import conv_numpy, conv_xla
 from funcgraph.ops.structural import reshape, transpose
 from funcgraph.ops.windows import Ints, output_length
 
@@ -188,10 +189,16 @@ def _alike(jax: Any, x: Any, y: Any) -> Any:
 
 
 def _jax_correlate(
-    jax: Any, x: Any, w: Any, strides: Any, padding: Any, dilation: Any, groups: int, spread: Any
+    jax: Any,
+    x: Any,
+    w: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    spread: Any = None,
 ) -> Any:
-    """Convolve x, with `spread - 1` zeros between its elements, with w."""
-    x, w = _alike(jax, x, w)
+    """Convolve x, with `spread - 1` zeros between its elements, with w, as XLA does."""
     n = x.ndim
     axes = (0, n - 1, *range(1, n - 1))
     return jax.lax.conv_general_dilated(
@@ -206,11 +213,7 @@ def _jax_correlate(
     )
 
 
-def _jax_conv(jax: Any, x: Any, w: Any, **attrs: Any) -> Any:
-    return _jax_correlate(jax, x, w, spread=None, **attrs)
-
-
-def _jax_input(
+def _spread_input(
     jax: Any, g: Any, w: Any, strides: Any, padding: Any, dilation: Any, groups: int, shape: Ints
 ) -> Any:
     pairs = []
@@ -225,11 +228,37 @@ def _jax_input(
     )
 
 
-def _jax_kernel(jax: Any, x: Any, g: Any, shape: Ints, groups: int, **attrs: Any) -> Any:
-    x, g = _alike(jax, x, g)
+def _transposed_conv(jax: Any, x: Any, g: Any, shape: Ints, groups: int, **attrs: Any) -> Any:
     w = jax.ShapeDtypeStruct((*shape, x.shape[-1] // groups, g.shape[-1]), x.dtype)
-    forward = lambda w: _jax_conv(jax, x, w, groups=groups, **attrs)
+    forward = lambda w: _jax_correlate(jax, x, w, groups=groups, **attrs)
     return jax.linear_transpose(forward, w)(g)[0]
+
+
+_NATIVE = conv_xla.Native(_jax_correlate, _spread_input, _transposed_conv)
+
+
+def _by_platform(on_cpu: Any, elsewhere: Any) -> Any:
+    """Return the value on JAX: on a CPU by our choice of formulas, elsewhere by XLA's own.
+
+    Which it is, is known when the program is compiled. The formulas for CPUs sum in several steps, so
+    half precision is summed in single; there are no sums in empty arrays.
+    """
+
+    def value(jax: Any, x: Any, y: Any, **attrs: Any) -> Any:
+        x, y = _alike(jax, x, y)
+        if not (x.size and y.size):
+            return elsewhere(jax, x, y, **attrs)
+        half = x.dtype.kind in "fV" and x.dtype.itemsize == 2
+        work = jax.numpy.float32 if half else x.dtype
+
+        def ours(x: Any, y: Any) -> Any:
+            found = on_cpu(jax, _NATIVE, x.astype(work), y.astype(work), **attrs)
+            return found.astype(x.dtype)
+
+        theirs = functools.partial(elsewhere, jax, **attrs)
+        return jax.lax.platform_dependent(x, y, cpu=ours, default=theirs)
+
+    return value
 
 
 # --- primitives -----------------------------------------------------------------------------------
@@ -243,7 +272,7 @@ def _np_conv(x: Any, w: Any, **attrs: Any) -> Any:
 conv = Primitive(
     "conv",
     _np_conv,
-    _jax_conv,
+    _by_platform(conv_xla.forward, _jax_correlate),
     _aval_conv,
     Bilinear(
         lambda g, x, w, **attrs: conv_input(g, w, shape=_spatial(x), **attrs),
@@ -255,7 +284,7 @@ conv = Primitive(
 conv_input = Primitive(
     "conv_input",
     conv_numpy.by_input,
-    _jax_input,
+    _by_platform(conv_xla.by_input, _spread_input),
     _aval_input,
     Bilinear(
         lambda x, g, w, shape, **attrs: conv(x, w, **attrs),
@@ -267,7 +296,7 @@ conv_input = Primitive(
 conv_kernel = Primitive(
     "conv_kernel",
     conv_numpy.by_kernel,
-    _jax_kernel,
+    _by_platform(conv_xla.by_kernel, _transposed_conv),
     _aval_kernel,
     Bilinear(
         lambda w, x, g, shape, **attrs: conv_input(g, w, shape=_spatial(x), **attrs),

@@ -285,12 +285,32 @@ def _read_back(g: Any, v: Any, arrays: Any, template: Template) -> Any:
     return getitem(g, *arrays, template=template)
 
 
+def _permuted_axis(shape: Axes, arrays: Any, template: Template) -> int | None:
+    """Return the axis whose elements an index takes once each, if it is known to do just that."""
+    before, last = template[:-1], template[-1:]
+    whole = all(type(part) is slice and part == slice(None) for part in before)
+    if not (last and last[0] is ARRAY and whole and type(arrays[0]) is np.ndarray):
+        return None
+    axis, order = len(before), arrays[0]
+    n = shape[axis]
+    places = np.where(order < 0, order + n, order)
+    return axis if order.ndim == 1 and np.array_equal(np.sort(places), np.arange(n)) else None
+
+
+def _jax_index_add(jax: Any, x: Any, v: Any, *arrays: Any, template: Template) -> Any:
+    """Add v to x; what a permutation puts in place is read through its inverse, not scattered."""
+    x, v = jax.numpy.asarray(x), jax.numpy.asarray(v)
+    axis = _permuted_axis(x.shape, arrays, template) if v.shape == x.shape else None
+    if axis is None:
+        return x.at[join_index(template, arrays)].add(v)
+    inverse = np.argsort(np.where(arrays[0] < 0, arrays[0] + x.shape[axis], arrays[0]))
+    return x + jax.numpy.take(v.astype(x.dtype), inverse, axis)
+
+
 index_add = Primitive(
     "index_add",
     _np_index_add,
-    lambda jax, x, v, *arrays, template: (
-        jax.numpy.asarray(x).at[join_index(template, arrays)].add(v)
-    ),
+    _jax_index_add,
     aval_update,
     Linear(
         lambda g, x, v, *arrays, template: (g, _read_back(g, v, arrays, template)),

@@ -6,6 +6,7 @@ a prefix scan, so they are exact also where factors are zero. May import `core`,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -126,21 +127,55 @@ reduce_prod = Primitive(
 # --- accumulations -------------------------------------------------------------------------------
 
 
-def _reverse_cumsum(g: Any, x: Any, axis: int) -> Any:
-    back = _along(axis, slice(None, None, -1))
-    return cumsum(g[back], axis=axis)[back]
-
-
 def _aval_accumulate(ufunc: Any) -> Any:
     return lambda x, axis: Aval(x.shape, ufunc.accumulate(np.ones(1, x.dtype)).dtype)
+
+
+def _jax_sums(reverse: bool) -> Any:
+    """Return running sums on JAX.
+
+    On a CPU, along other axes than the last, by a loop over rows: 3 to 12 times faster there.
+    """
+
+    def loop(jax: Any, x: Any, axis: int) -> Any:
+        rows = jax.numpy.moveaxis(x, axis, 0)
+        start = jax.numpy.zeros(rows.shape[1:], rows.dtype)
+        sums = jax.lax.scan(lambda s, v: (s + v, s + v), start, rows, reverse=reverse)[1]
+        return jax.numpy.moveaxis(sums, 0, axis)
+
+    def value(jax: Any, x: Any, axis: int) -> Any:
+        x = jax.numpy.asarray(x)
+        x = x.astype(jax.dtypes.canonicalize_dtype(np.add.accumulate(np.ones(1, x.dtype)).dtype))
+        own = functools.partial(jax.lax.cumsum, axis=axis % x.ndim, reverse=reverse)
+        if axis % x.ndim == x.ndim - 1:
+            return own(x)
+        return jax.lax.platform_dependent(x, cpu=lambda x: loop(jax, x, axis), default=own)
+
+    return value
 
 
 cumsum = Primitive(
     "cumsum",
     lambda x, axis: np.add.accumulate(x, axis=axis),
-    lambda jax, x, axis: jax.numpy.cumsum(x, axis=axis),
+    _jax_sums(reverse=False),
     _aval_accumulate(np.add),
-    Linear(_reverse_cumsum),
+    Linear(lambda g, x, axis: _cumsum_back(g, axis=axis)),
+    shifted,
+)
+
+
+def _np_back(x: Any, axis: int) -> Any:
+    back = _along(axis, slice(None, None, -1))
+    return np.add.accumulate(x[back], axis=axis)[back]
+
+
+# The sum of each element and all after it: the transpose of cumsum.
+_cumsum_back = Primitive(
+    "cumsum_back",
+    _np_back,
+    _jax_sums(reverse=True),
+    _aval_accumulate(np.add),
+    Linear(lambda g, x, axis: cumsum(g, axis=axis)),
     shifted,
 )
 

@@ -62,7 +62,16 @@ LIGHT = Ink("#ffffff", "#1d2329", "#5b6670", "#7d8994", "#f6f8fa", "#fdf6f7", "#
 DARK = Ink("#14181c", "#e8ecef", "#a2adb7", "#7f8b96", "#1b2127", "#251c1f", "#9aa6b1", "#fb923c")
 
 _CONTROL = {"scan", "while", "switch", "jit_call", "eager_call", "jax_call"}
-_REDUCTIONS = {"cumsum", "cumprod", "cummax", "cummin", "count_nonzero", "psum", "window_sum"}
+_REDUCTIONS = {
+    "cumsum",
+    "cumsum_back",
+    "cumprod",
+    "cummax",
+    "cummin",
+    "count_nonzero",
+    "psum",
+    "window_sum",
+}
 
 
 def kind_of(primitive: Primitive) -> str:

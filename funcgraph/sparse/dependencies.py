@@ -108,9 +108,13 @@ def along(dep: Any, shape: Shape, axes: Sequence[int], to: Shape) -> Any:
     return relate(dep, np.arange(size_of(to)), _groups(to, axes), size_of(to))
 
 
-def cumulative(dep: Any, shape: Shape, axis: int) -> Any:
-    """Return the dependency where each element depends on those before it along the axis."""
+def cumulative(dep: Any, shape: Shape, axis: int, back: bool = False) -> Any:
+    """Return the dependency where each element depends on those before it along the axis.
+
+    If `back`, on those after it.
+    """
     places = np.moveaxis(numbers(shape), axis, 0)
+    places = places[::-1] if back else places
     step = 1
     while dep is not None and step < shape[axis]:  # as far back as 1, 3, 7, ...
         dep = dep + relate(dep, places[step:], places[:-step], dep.shape[0])

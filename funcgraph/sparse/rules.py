@@ -211,6 +211,10 @@ def _cumulative(op: Operation) -> Any:
     return cumulative(op.args[0].dep, op.avals[0].shape, op.attrs["axis"])
 
 
+def _cumulative_back(op: Operation) -> Any:
+    return cumulative(op.args[0].dep, op.avals[0].shape, op.attrs["axis"], back=True)
+
+
 def _along_axis(op: Operation) -> Any:
     return along(op.args[0].dep, op.avals[0].shape, (op.attrs["axis"],), op.outs[0].shape)
 
@@ -359,6 +363,7 @@ _RULES = _table(
     (_index_set, "index_set"),
     (_reduced, "reduce_sum reduce_prod reduce_max reduce_min"),
     (_cumulative, "cumsum cumprod cummax cummin"),
+    (_cumulative_back, "cumsum_back"),
     (_along_axis, "fft ifft rfft irfft"),
     (_by_matrix, "inv cofactor det slogdet pinv cholesky eigh eig qr svd expm lu"),
     (_solve, "solve"),

@@ -6,6 +6,7 @@ May import `core`, `tree`, `transforms`.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +18,9 @@ from funcgraph.core.aval import Aval, aval_of, is_inexact
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.trace import JAX, KIND, TRACER
-from funcgraph.errors import MissingPackageError
+from funcgraph.errors import DerivativeChoiceError, MissingPackageError
 from funcgraph.transforms.arguments import run, snapshot
+from funcgraph.transforms.programs import Program
 from funcgraph.transforms.stage import stage_closed
 
 __all__ = ["from_jax", "to_jax"]
@@ -31,7 +33,7 @@ def _need_jax(what: str) -> None:
         )
 
 
-def to_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
+def to_jax(fun: Callable[..., Any], derivative: str = "jax") -> Callable[..., Any]:
     """Return a function of JAX arrays that computes what `fun`, written with NumPy, does.
 
     So that jax.jit, jax.grad and jax.vmap take a function that calls `np.sin` and the like. (A
@@ -39,12 +41,16 @@ def to_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
       fun: A function of arrays (pytrees) that does not branch on values.
+      derivative: Whose rules JAX's transformations use: "jax", JAX's own, or "ours", in every mode
+        and order, and for batches. Ours compile to faster code for convolutions and pooling on a
+        CPU, and have the conventions of docs/conventions.md.
 
     Returns:
       A function of JAX arrays, or tracers of JAX, with results of the same kind.
 
     Raises:
       ConcretizationError: Python control flow in fun depends on values.
+      DerivativeChoiceError: `derivative` is neither.
       MissingPackageError: JAX is not installed.
 
     Example:
@@ -52,7 +58,15 @@ def to_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
       >>> import numpy as np
       >>> float(jax.jit(jax.grad(to_jax(lambda x: np.sum(np.sin(x) ** 2))))(0.0))
       0.0
+      >>> f = to_jax(lambda x: np.sum(np.sin(x) ** 2), derivative="ours")
+      >>> float(jax.jit(jax.grad(jax.grad(f)))(0.0))
+      2.0
     """
+    if derivative not in ("jax", "ours"):
+        raise DerivativeChoiceError(
+            f"derivative says whose rules JAX's transformations use: 'jax' or 'ours', got "
+            f"{derivative!r}."
+        )
     _need_jax("to_jax")
 
     @functools.wraps(fun)
@@ -68,7 +82,12 @@ def to_jax(fun: Callable[..., Any]) -> Callable[..., Any]:
             return outs
 
         graph, closed = stage_closed(flat, [aval_of(x) for x in leaves])
-        outs = graph.run(*leaves, *closed)
+        inputs = [jax_name("jax.numpy.asarray")(x) for x in (*leaves, *closed)]
+        if derivative == "jax":
+            outs = graph.run(*inputs)
+        else:
+            engine = importlib.import_module("funcgraph.engines.xla")
+            outs = engine.call(Program(graph.output_avals, lambda: graph), *inputs)
         return tree.unflatten(found, [jax_name("jax.numpy.asarray")(y) for y in outs])
 
     return wrapped

@@ -17,9 +17,10 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.calls import CALLS, Call
 from funcgraph.core.graph import Atom, Equation, Graph, Var
+from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.origin import named, origin, replayed
 from funcgraph.core.primitive import REGISTRY, Primitive
-from funcgraph.core.trace import KIND, TRACER, Trace, Tracer, leaked
+from funcgraph.core.trace import JAX, KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
 from funcgraph.transforms.arguments import all_finite, run
 from funcgraph.transforms.inspection import inspection
@@ -198,6 +199,11 @@ def stage(
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)
 
 
+def _is_traced(x: Any) -> bool:
+    kind = KIND[type(x)]
+    return kind == TRACER or (kind == JAX and issubclass(type(x), jax_name("jax.core.Tracer")))
+
+
 def staged_safe() -> bool:
     """Return whether derivatives are to be staged with strong zeros."""
     plan = strong_zeros.get()
@@ -224,9 +230,12 @@ def is_staging() -> bool:
 def stage_closed(
     fun: Callable[..., Sequence[Any]], avals: Sequence[Aval]
 ) -> tuple[Graph, list[Any]]:
-    """Return the graph of a function, and the tracers it closes over: further, last inputs."""
+    """Return the graph of a function, and the tracers it closes over: further, last inputs.
+
+    Tracers of JAX are among them.
+    """
     graph = stage(fun, avals)
-    closed = {v: x for v, x in graph.constants.items() if KIND[type(x)] == TRACER}
+    closed = {v: x for v, x in graph.constants.items() if _is_traced(x)}
     rest = {v: x for v, x in graph.constants.items() if v not in closed}
     graph = Graph((*graph.inputs, *closed), graph.equations, graph.outputs, rest)
     return graph, list(closed.values())

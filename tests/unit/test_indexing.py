@@ -331,3 +331,19 @@ def test_functions_fail_as_numpys(call: Any) -> None:
         call(X)
     with pytest.raises(plain.type):
         fg.vjp(call, X)
+
+
+def test_gradients_of_permutations_scatter_nothing_on_xla() -> None:
+    """They read the cotangent by the inverse, if the order is known when the program is made."""
+    pytest.importorskip("jax")
+    x = np.random.default_rng(0).standard_normal((3, 5))
+    order = np.array([2, -5, 4, 1, 3])
+    for f, scatters in [
+        (lambda x: np.sum(x[:, order] ** 2 * np.arange(5)), False),
+        (lambda x: np.sum(x.T[order] ** 2 * np.arange(3)), False),
+        (lambda x: np.sum(x[:, order[:4]] ** 2), True),
+        (lambda x: np.sum(x[:, order * 0] ** 2), True),
+    ]:
+        gradient = fg.jit(fg.grad(f), backend="xla")
+        assert ("scatter" in gradient.lower(x).as_text()) == scatters
+        np.testing.assert_allclose(gradient(x), fg.grad(f)(x), atol=1e-12)

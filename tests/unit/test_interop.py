@@ -9,6 +9,8 @@ import pytest
 
 import funcgraph as fg
 import funcgraph.numpy as fnp
+from funcgraph import nn
+from funcgraph.errors import DerivativeChoiceError, TracerConversionError
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -96,3 +98,92 @@ def test_optax_in_all_three_places() -> None:
     for backend in ("numpy", "xla"):
         same(run(fg.jit(ours, backend=backend)), around)
     assert np.asarray(around["w"]).dtype == np.float64
+
+
+# --- derivative="ours" ----------------------------------------------------------------------------
+
+
+def branching(p: Any, x: Any) -> Any:
+    """A loss with a convolution, pooling, a loop, and an output that is an integer."""
+    y = nn.max_pool(np.tanh(nn.conv(x, p["w"], padding="SAME")), 2, 2)
+    y = fg.scan(lambda c, v: (np.sin(c * p["a"]) + v, c[0]), y[:, 0], np.moveaxis(y, 1, 0))[0]
+    return np.sum(y**2) * p["a"], {"best": np.argmax(y), "y": y}
+
+
+P = {"w": RNG.standard_normal((3, 3, 2, 4)), "a": np.float64(0.7)}
+IMAGES = RNG.standard_normal((2, 6, 6, 2))
+
+
+def test_jax_transforms_by_our_rules() -> None:
+    """Values, both modes, second order, batches, all against what JAX's own rules give."""
+    ours, theirs = (fg.to_jax(branching, derivative=d) for d in ("ours", "jax"))
+
+    def derivatives(f: Any) -> Any:
+        loss = lambda p, x: f(p, x)[0]
+        grad = jax.grad(loss, (0, 1))
+        dots = jax.tree.map(jnp.ones_like, P)
+        lanes = jnp.stack([IMAGES, 2 * IMAGES])
+        return {
+            "value": f(P, IMAGES),
+            "aux": jax.grad(f, has_aux=True)(P, IMAGES),
+            "grad": grad(P, IMAGES),
+            "jvp": jax.jvp(lambda p: f(p, IMAGES)[1]["y"], (P,), (dots,)),
+            "reverse over reverse": jax.grad(lambda p: (grad(p, IMAGES)[1] ** 2).sum())(P),
+            "forward over reverse": jax.jvp(lambda p: grad(p, IMAGES), (P,), (dots,))[1],
+            "hessian": jax.hessian(lambda a: loss({**P, "a": a}, IMAGES))(0.7),
+            "lanes of grad": jax.vmap(grad, (None, 0))(P, lanes),
+            "grad of lanes": jax.grad(lambda p: jax.vmap(loss, (None, 0))(p, lanes).sum())(P),
+        }
+
+    got, wanted = jax.jit(lambda: (derivatives(ours), derivatives(theirs)))()
+    for name in wanted:
+        same(got[name], wanted[name], 1e-8)
+
+
+def test_our_rules_are_used() -> None:
+    """What jax.grad compiles scatters nothing, as our pooling does not, and chooses nothing."""
+    f = lambda x: np.sum(nn.max_pool(x, 3, 2, 1) ** 2)
+    texts = [
+        jax.jit(jax.grad(fg.to_jax(f, derivative=d))).lower(IMAGES).as_text()
+        for d in ("jax", "ours")
+    ]
+    assert ["scatter" in text for text in texts] == [True, False]
+    same(jax.grad(fg.to_jax(f, derivative="ours"))(IMAGES), fg.grad(f)(IMAGES))
+
+
+def test_our_rules_for_what_a_function_closes_over() -> None:
+    """Tracers of JAX that come in by closures, loops' bodies included, have derivatives too."""
+
+    def loss(a: Any, derivative: str) -> Any:
+        body = lambda c, _: (c * a, c)
+        f = lambda x: np.sum(fg.scan(body, x, None, length=3)[0]) * a
+        return fg.to_jax(f, derivative=derivative)(X)
+
+    same(jax.grad(loss)(0.5, "ours"), jax.grad(loss)(0.5, "jax"))
+    assert abs(float(jax.grad(loss)(0.5, "ours")) - 4 * 0.5**3 * X.sum()) < 1e-12
+    g = fg.grad(lambda a: fg.to_jax(lambda x: np.sum(x * a), derivative="ours")(X))
+    with pytest.raises(TracerConversionError, match="would silently cut the gradient"):
+        g(2.0)
+
+
+def test_our_rules_for_complex_numbers_and_linear_functions() -> None:
+    z = X[0] + 1j * X[1]
+    f = lambda z: np.sum(np.abs(z * np.exp(z)) ** 2)
+    derivatives = lambda d: jax.grad(fg.to_jax(f, derivative=d))(z)
+    same(derivatives("ours"), derivatives("jax"))
+    double = fg.to_jax(lambda x: X @ x, derivative="ours")
+    same(jax.linear_transpose(double, X[0])(X[:, 0])[0], X.T @ X[:, 0])
+
+
+def test_our_rules_keep_float32_where_x64_is_off() -> None:
+    with jax.enable_x64(False):
+        f = fg.to_jax(lambda x: np.sum(np.sin(x) * 2.0 * np.arange(4.0)), derivative="ours")
+        x = X.astype(np.float32)
+        got = jax.jit(jax.grad(f))(x)
+        assert got.dtype == np.float32
+        same(got, np.cos(x) * 2 * np.arange(4.0), 1e-5)
+
+
+def test_unknown_derivative_is_refused() -> None:
+    with pytest.raises(DerivativeChoiceError, match="'jax' or 'ours', got 'theirs'"):
+        fg.to_jax(np.sin, derivative="theirs")

@@ -46,6 +46,7 @@ _TEXTS = {
     "reduce_any": "np.any({0}, axis={axes})",
     "count_nonzero": "np.count_nonzero({0}, axis={axes})",
     "cumsum": "np.add.accumulate({0}, axis={axis})",
+    "cumsum_back": "np.flip(np.add.accumulate(np.flip({0}, {axis}), axis={axis}), {axis})",
     "cumprod": "np.multiply.accumulate({0}, axis={axis})",
     "cummax": "np.maximum.accumulate({0}, axis={axis})",
     "cummin": "np.minimum.accumulate({0}, axis={axis})",

@@ -18,7 +18,10 @@ _WIDE = 16  # elements of a row
 
 def are_rows_repeated(e: Equation) -> bool:
     """Return whether an equation adds so many rows to so few that it pays to sort them."""
-    if e.primitive.name != "index_add" or e.attrs["template"] != (ARRAY,):
+    if e.primitive.name != "index_add":
+        return False
+    template = e.attrs["template"]
+    if len(template) != 1 or template[0] is not ARRAY:  # a mask has no truth of its own
         return False
     x, v, index = e.inputs
     if not (isinstance(x, Var) and isinstance(v, Var) and isinstance(index, Var)):

@@ -80,6 +80,7 @@ SAMPLES = {
     "reduce_prod": PRODUCTS,
     "reduce_max": EXTREMES,
     "reduce_min": EXTREMES,
+    "cumsum_back": [*running(M), Sample((A,), {"axis": 1}), Sample((V,), {"axis": 0})],
     "cumsum": [*running(M), *running(C), Sample((A,), {"axis": 1}), Sample((V,), {"axis": 0})],
     "cumprod": [
         *running(M),

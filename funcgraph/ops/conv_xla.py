@@ -1,0 +1,415 @@
+"""Convolutions as XLA compiles them to fast code on a CPU. May import `ops.windows`.
+
+XLA's own convolution is fast on a CPU for one group and two spatial axes; its weight gradients, and
+convolutions of other kinds, run through slow generic loops there (benchmarks/derivatives.py). The
+same sums, written otherwise:
+
+    taps        Σ over taps of a shifted slice times a row of the kernel: one channel a group
+    products    columns of inputs, or outputs shifted by each tap; a product for each row of taps
+    phases      each of the `stride` interleaved parts of an input gradient: a convolution of its own
+    layers      a convolution over D axes as a sum of convolutions over D - 1
+    groups      few groups: a convolution for each; many small ones: zeros between them
+
+Where XLA's own is best, `forward`, `by_input` and `by_kernel` use that. Which formula serves which
+shapes was measured; the functions that choose say it. All take jax, XLA's own convolutions, operands
+of one dtype, and the attributes of `ops.conv`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+from funcgraph.ops.windows import Ints, Pairs, output_length, used
+
+__all__ = ["Native", "by_input", "by_kernel", "forward"]
+
+_BLOCK = 1 << 21  # elements of the columns of one block of the batch
+_FEW_PRODUCTS = 100_000_000  # multiplications and additions of a weight gradient
+_THIN = 16  # channels below which rows of inputs are too narrow for a product of matrices
+_MANY_GROUPS = 8
+_SMALL_GROUPS = 16  # channels of a group, in and out together, that zeros between groups pay for
+
+
+class Native(NamedTuple):
+    """XLA's own: functions of (jax, two operands, strides, padding, dilation, groups)."""
+
+    forward: Callable[..., Any]
+    by_input: Callable[..., Any]  # and of `shape`
+    by_kernel: Callable[..., Any]  # and of `shape`
+
+
+class Steps(NamedTuple):
+    """How windows move, for each axis."""
+
+    strides: Ints
+    padding: Pairs
+    dilation: Ints
+
+
+# --- slices ---------------------------------------------------------------------------------------
+
+
+def _padded(jax: Any, x: Any, padding: Any) -> Any:
+    """Return x with `padding` (low, high) at its spatial axes, negative numbers cutting off."""
+    pads = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
+    return jax.lax.pad(x, x.dtype.type(0), pads)
+
+
+def _extended(jax: Any, x: Any, outputs: Ints, taps: Ints, steps: Steps) -> Any:
+    """Return x padded so that the windows reach exactly to the end of each axis."""
+    ends = map(used, outputs, taps, steps.strides, steps.dilation)
+    lows = [low for low, _ in steps.padding]
+    pads = [(low, end - n - low) for n, end, low in zip(x.shape[1:-1], ends, lows, strict=True)]
+    return _padded(jax, x, pads)
+
+
+def _reached(x: Any, first: int, tap: Ints, outputs: Ints, strides: Ints, dilation: Ints) -> Any:
+    """Return the elements that meet a tap at each output, along axes from `first` on."""
+    parts = [
+        slice(k * d, k * d + (n - 1) * s + 1, s)
+        for k, n, s, d in zip(tap, outputs, strides, dilation, strict=True)
+    ]
+    return x[(*(slice(None),) * first, *parts)]
+
+
+def _placed(jax: Any, x: Any, tap: Ints, lengths: Ints, steps: Steps) -> Any:
+    """Return the transpose of `_reached` and of the padding: zeros, but what meets a tap."""
+    pads = [(0, 0, 0)]
+    for k, o, n, s, (low, _), d in zip(tap, x.shape[1:-1], lengths, *steps, strict=True):
+        start = k * d - low
+        pads.append((start, n - start - (o - 1) * s - 1, s - 1))
+    return jax.lax.pad(x, x.dtype.type(0), [*pads, (0, 0, 0)])
+
+
+def _each(taps: Ints) -> Iterator[Ints]:
+    return itertools.product(*map(range, taps))
+
+
+# --- one channel in each group: taps ---------------------------------------------------------------
+
+
+def _rows(w: Any, groups: int) -> Any:
+    """Return the kernel of shape (*taps, 1, O) as (*taps, groups, O / groups)."""
+    return w.reshape(*w.shape[:-2], groups, w.shape[-1] // groups)
+
+
+def _depthwise(jax: Any, x: Any, w: Any, outputs: Ints, steps: Steps, groups: int) -> Any:
+    taps, rows = w.shape[:-2], _rows(w, groups)
+    x = _extended(jax, x, outputs, taps, steps)
+    terms = (
+        _reached(x, 1, tap, outputs, steps.strides, steps.dilation)[..., None] * rows[tap]
+        for tap in _each(taps)
+    )
+    return sum(terms).reshape(x.shape[0], *outputs, w.shape[-1])
+
+
+def _depthwise_by_input(jax: Any, g: Any, w: Any, shape: Ints, steps: Steps, groups: int) -> Any:
+    rows = _rows(w, groups)
+    g = g.reshape(*g.shape[:-1], *rows.shape[-2:])
+    return sum(
+        _placed(jax, (g * rows[tap]).sum(-1), tap, shape, steps) for tap in _each(w.shape[:-2])
+    )
+
+
+def _depthwise_by_kernel(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int) -> Any:
+    """Sum example by example: reductions over the whole batch do not vectorise."""
+    outputs = g.shape[1:-1]
+    x = _extended(jax, x, outputs, shape, steps)
+    g = g.reshape(*g.shape[:-1], groups, g.shape[-1] // groups)
+    over = tuple(range(len(shape)))
+
+    def example(total: Any, operands: Any) -> Any:
+        x, g = operands
+        found = [
+            (_reached(x, 0, tap, outputs, steps.strides, steps.dilation)[..., None] * g).sum(over)
+            for tap in _each(shape)
+        ]
+        return total + jax.numpy.stack(found), None
+
+    start = jax.numpy.zeros((prod(shape), *g.shape[-2:]), g.dtype)
+    total = jax.lax.scan(example, start, (x, g))[0]
+    return total.reshape(*shape, 1, prod(g.shape[-2:]))
+
+
+# --- weight gradients as products ------------------------------------------------------------------
+
+
+def _in_blocks(jax: Any, part: Any, elements: int, x: Any, g: Any) -> Any:
+    """Return part(x, g), a sum over the batch, block by block: `elements` of work an example."""
+    batch = x.shape[0]
+    wanted = min(batch, -(-batch * elements // _BLOCK))
+    n = next(n for n in range(max(wanted, 1), batch + 1) if batch % n == 0)
+    if n == 1:
+        return part(x, g)
+    cut = lambda a: a.reshape(n, batch // n, *a.shape[1:])
+    first = jax.eval_shape(part, cut(x)[0], cut(g)[0])
+    start = jax.numpy.zeros(first.shape, first.dtype)
+    return jax.lax.scan(lambda t, b: (t + part(*b), None), start, (cut(x), cut(g)))[0]
+
+
+def _product(jax: Any, rows: Any, g: Any, groups: int) -> Any:
+    """Return rows^T g, (groups, columns, outputs), of (..., columns) and (..., outputs)."""
+    if groups == 1:
+        rows, g = (a.reshape(-1, a.shape[-1]) for a in (rows, g))
+        return jax.lax.dot_general(rows, g, (((0,), (0,)), ((), ())))[None]
+    rows, g = (a.reshape(-1, groups, a.shape[-1] // groups) for a in (rows, g))
+    return jax.lax.dot_general(rows, g, (((0,), (0,)), ((1,), (1,))))
+
+
+def _columns(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int) -> Any:
+    """Return the weight gradient: for each row of taps, columns of inputs times outputs.
+
+    Columns: the channels of a row of taps beside each other, group by group.
+    """
+    *over, width = g.shape[1:-1]
+    *outer, taps = shape
+    last = len(over) + 1
+    x = _extended(jax, x, g.shape[1:-1], shape, steps)
+    strides, _, dilation = steps
+
+    def part(x: Any, g: Any) -> Any:
+        each = [_reached(x, last, (k,), (width,), strides[-1:], dilation[-1:]) for k in range(taps)]
+        split = [a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups) for a in each]
+        columns = jax.numpy.concatenate(split, -1).reshape(*each[0].shape[:-1], -1)
+        rows = [
+            _reached(columns, 1, first, tuple(over), strides[:-1], dilation[:-1])
+            for first in _each(tuple(outer))
+        ]
+        if x.shape[-1] == 1:  # the columns of all taps are few
+            rows = [jax.numpy.concatenate(rows, -1)]
+        return jax.numpy.stack([_product(jax, some, g, groups) for some in rows])
+
+    total = _in_blocks(jax, part, prod(over) * width * x.shape[-1] * taps, x, g)
+    # (outer taps, group, inner taps and channels, outputs) -> (*taps, channels, group and outputs)
+    total = total.reshape(prod(outer), groups, taps, x.shape[-1] // groups, -1)
+    return total.transpose(0, 2, 3, 1, 4).reshape(*shape, -1, g.shape[-1])
+
+
+def _shifts(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps) -> Any:
+    """Return the weight gradient: rows of inputs times outputs, shifted by each tap of the row.
+
+    The shifted outputs serve all rows of taps, while columns of inputs are copied for each.
+    """
+    *over, width = g.shape[1:-1]
+    *outer, taps = shape
+    x = _extended(jax, x, g.shape[1:-1], shape, steps)
+    length, step = x.shape[-2], steps.dilation[-1]
+    none = [(0, 0, 0)] * (g.ndim - 2)
+
+    def shifted(g: Any, k: int) -> Any:
+        pads = [*none, (k * step, length - width - k * step, 0), (0, 0, 0)]
+        return jax.lax.pad(g, g.dtype.type(0), pads)
+
+    def part(x: Any, g: Any) -> Any:
+        wide = jax.numpy.concatenate([shifted(g, k) for k in range(taps)], -1)
+        rows = (
+            _reached(x, 1, first, tuple(over), steps.strides[:-1], steps.dilation[:-1])
+            for first in _each(tuple(outer))
+        )
+        return jax.numpy.concatenate([_product(jax, some, wide, 1) for some in rows])
+
+    total = _in_blocks(jax, part, prod(over) * length * g.shape[-1] * taps, x, g)
+    return total.reshape(*outer, x.shape[-1], taps, g.shape[-1]).swapaxes(-2, -3)
+
+
+# --- input gradients -------------------------------------------------------------------------------
+
+
+def _by_taps(jax: Any, g: Any, w: Any, shape: Ints, steps: Steps) -> Any:
+    """Return the input gradient for few input channels: one product, its columns put in place."""
+    taps, channels = w.shape[:-2], w.shape[-2]
+    columns = g @ w.reshape(-1, w.shape[-1]).T
+    return sum(
+        _placed(jax, columns[..., k * channels : (k + 1) * channels], tap, shape, steps)
+        for k, tap in enumerate(_each(taps))
+    )
+
+
+def _phases(jax: Any, native: Native, g: Any, w: Any, shape: Ints, steps: Steps) -> Any:
+    """Return the input gradient of a convolution with strides, without dilation.
+
+    Padded element q = s u + r meets tap r + s j at output u - j: for each phase r a convolution of g
+    with the taps r, r + s, ..., in reverse order. One convolution does all phases, as channels.
+    """
+    n, taps, strides = len(shape), w.shape[:-2], steps.strides
+    most = [-(-k // s) for k, s in zip(taps, strides, strict=True)]
+    more = [(0, m * s - k) for m, s, k in zip(most, strides, taps, strict=True)]
+    w = jax.numpy.pad(w, (*more, (0, 0), (0, 0)))
+    w = w.reshape(*(v for pair in zip(most, strides, strict=True) for v in pair), *w.shape[-2:])
+    w = w.transpose(*range(0, 2 * n, 2), 2 * n + 1, *range(1, 2 * n, 2), 2 * n)
+    w = _reversed(w, n).reshape(*most, w.shape[n], -1)
+    lows = [low for low, _ in steps.padding]
+    counts = [-(-(length + low) // s) for length, low, s in zip(shape, lows, strides, strict=True)]
+    pads = [(m - 1, u - o) for m, u, o in zip(most, counts, g.shape[1:-1], strict=True)]
+    y = _correlate(jax, native, g, w, Steps((1,) * n, tuple(pads), (1,) * n), 1)
+    y = y.reshape(y.shape[0], *counts, *strides, -1)
+    y = y.transpose(0, *(v for k in range(n) for v in (1 + k, 1 + n + k)), 2 * n + 1)
+    y = y.reshape(y.shape[0], *(u * s for u, s in zip(counts, strides, strict=True)), y.shape[-1])
+    cut = [
+        (-low, length + low - u * s)
+        for length, low, u, s in zip(shape, lows, counts, strides, strict=True)
+    ]
+    return _padded(jax, y, cut)
+
+
+def _turned(jax: Any, native: Native, g: Any, w: Any, shape: Ints, steps: Steps) -> Any:
+    """Return the input gradient without strides: a convolution with the kernel in reverse order."""
+    ends = [(k - 1) * d for k, d in zip(w.shape, steps.dilation, strict=False)]
+    pads = [
+        (end - low, length - o + low)
+        for end, (low, _), length, o in zip(ends, steps.padding, shape, g.shape[1:-1], strict=True)
+    ]
+    n = len(shape)
+    turned = _reversed(w, n).swapaxes(-1, -2)
+    return _correlate(jax, native, g, turned, Steps((1,) * n, tuple(pads), steps.dilation), 1)
+
+
+def _reversed(w: Any, n: int) -> Any:
+    return w[(slice(None, None, -1),) * n]
+
+
+# --- convolutions of convolutions ------------------------------------------------------------------
+
+
+def _correlate(jax: Any, native: Native, x: Any, w: Any, steps: Steps, groups: int) -> Any:
+    """Convolve by the fastest formula."""
+    if groups == 1 and len(steps.strides) != 2:
+        return _layers(jax, native, x, w, steps)
+    if _is_dense(w.shape, groups):
+        return native.forward(jax, x, _dense(jax, w, groups), *steps, 1)
+    if 1 < groups <= _MANY_GROUPS:
+        parts = _parts(jax, groups, x, w)
+        return jax.numpy.concatenate(
+            [_correlate(jax, native, a, b, steps, 1) for a, b in parts], -1
+        )
+    return native.forward(jax, x, w, *steps, groups)
+
+
+def _parts(jax: Any, groups: int, *arrays: Any) -> Iterator[Any]:
+    """Return the channels of each group of several arrays."""
+    return zip(*(jax.numpy.split(a, groups, -1) for a in arrays), strict=True)
+
+
+def _is_dense(w: Ints, groups: int) -> bool:
+    return groups > _MANY_GROUPS and w[-2] + w[-1] // groups <= _SMALL_GROUPS
+
+
+def _dense(jax: Any, w: Any, groups: int) -> Any:
+    """Return the kernel of one group that does the same: zeros between the groups."""
+    rows = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)
+    eye = jax.numpy.eye(groups, dtype=w.dtype)
+    full = jax.numpy.einsum("...cgo,hg->...hcgo", rows, eye)
+    return full.reshape(*w.shape[:-2], w.shape[-2] * groups, w.shape[-1])
+
+
+def _layers(jax: Any, native: Native, x: Any, w: Any, steps: Steps) -> Any:
+    """Convolve over one axis as over two, and over D > 2 as a sum over the taps of the first."""
+    strides, ((low, high), *rest), dilation = steps
+    if len(strides) == 1:
+        pads = ((0, 0), (low, high))
+        y = native.forward(jax, x[:, None], w[None], (1, *strides), pads, (1, *dilation), 1)
+        return y[:, 0]
+    x = _padded(jax, x, [(low, high)] + [(0, 0)] * len(rest))
+    outputs = (x.shape[1] - (w.shape[0] - 1) * dilation[0] - 1) // strides[0] + 1
+    inner = Steps(strides[1:], tuple(rest), dilation[1:])
+    total: Any = None
+    for k in range(w.shape[0]):
+        some = _reached(x, 1, (k,), (outputs,), strides[:1], dilation[:1])
+        y = _correlate(jax, native, some.reshape(-1, *some.shape[2:]), w[k], inner, 1)
+        total = y if total is None else total + y
+    return total.reshape(x.shape[0], outputs, *total.shape[1:])
+
+
+# --- the choice ------------------------------------------------------------------------------------
+
+
+def _is_depthwise(channels: int, groups: int) -> bool:
+    return groups > 1 and channels == 1
+
+
+def forward(jax: Any, native: Native, x: Any, w: Any, groups: int, **attrs: Any) -> Any:
+    """Return conv(x, w)."""
+    steps = Steps(**attrs)
+    if _is_depthwise(w.shape[-2], groups):
+        lengths = zip(x.shape[1:-1], w.shape[:-2], *steps, strict=True)
+        outputs = tuple(output_length(n, k, s, p, d) for n, k, s, p, d in lengths)
+        return _depthwise(jax, x, w, outputs, steps, groups)
+    return _correlate(jax, native, x, w, steps, groups)
+
+
+def by_input(
+    jax: Any, native: Native, g: Any, w: Any, shape: Ints, groups: int, **attrs: Any
+) -> Any:
+    """Return conv_input(g, w)."""
+    steps = Steps(**attrs)
+    if _is_depthwise(w.shape[-2], groups):
+        return _depthwise_by_input(jax, g, w, shape, steps, groups)
+    if 1 < groups <= _MANY_GROUPS:
+        parts = _parts(jax, groups, g, w)
+        found = [by_input(jax, native, a, b, shape, 1, **attrs) for a, b in parts]
+        return jax.numpy.concatenate(found, -1)
+    if _is_dense(w.shape, groups):
+        return by_input(jax, native, g, _dense(jax, w, groups), shape, 1, **attrs)
+    if groups == 1 and (w.shape[-2] == 1 or prod(w.shape[:-2]) == 1):
+        return _by_taps(jax, g, w, shape, steps)
+    if groups == 1 and max(steps.strides) == 1:
+        return _turned(jax, native, g, w, shape, steps)
+    if groups == 1 and _is_phased(w.shape[:-2], steps):
+        return _phases(jax, native, g, w, shape, steps)
+    return native.by_input(jax, g, w, shape=shape, groups=groups, **attrs)
+
+
+def _is_phased(taps: Ints, steps: Steps) -> bool:
+    """Return whether to compute an input gradient with strides phase by phase.
+
+    On two axes where no tap is added to make the phases equal (4x4 with stride 2, 32->64: 3.9 ms
+    against 8.8), else XLA's own is best (3x3 with stride 2, 64->128: 36 ms against 83).
+    """
+    if max(steps.dilation) > 1:
+        return False
+    return len(taps) != 2 or all(k % s == 0 for k, s in zip(taps, steps.strides, strict=True))
+
+
+def by_kernel(
+    jax: Any, native: Native, x: Any, g: Any, shape: Ints, groups: int, **attrs: Any
+) -> Any:
+    """Return conv_kernel(x, g)."""
+    steps = Steps(**attrs)
+    if _is_depthwise(x.shape[-1] // groups, groups):
+        return _depthwise_by_kernel(jax, x, g, shape, steps, groups)
+    if 1 < groups <= _MANY_GROUPS:
+        parts = _parts(jax, groups, x, g)
+        found = [by_kernel(jax, native, a, b, shape, 1, **attrs) for a, b in parts]
+        return jax.numpy.concatenate(found, -1)
+    if groups == 1 and _is_native(x.shape, g.shape, shape):
+        return native.by_kernel(jax, x, g, shape=shape, groups=1, **attrs)
+    wasted = (shape[-1] - 1) * steps.dilation[-1]  # columns of zeros beside the shifted outputs
+    thin = x.shape[-1] < _THIN
+    if groups > 1 or thin or steps.strides[-1] > 1 or 2 * wasted > g.shape[-2]:
+        return _columns(jax, x, g, shape, steps, groups)
+    return _shifts(jax, x, g, shape, steps)
+
+
+def _is_native(x: Ints, g: Ints, shape: Ints) -> bool:
+    """Return whether XLA's own weight gradient is best: small ones, and large kernels.
+
+    Milliseconds, XLA's and ours (batch, image, channels; two busy cores, so read the ratios):
+
+        3x3      32x 7x7    64->64     1.2   1.9       8x56x56   64->64     81    35
+                 32x32x32   16->16     3.6   4.5      32x32x32   32->32     26    12
+                 64x14x14   16->16     1.0   1.4       8x28x28  128->128   136    31
+        stride 2 32x28x28   16->32     1.2   1.7       8x56x56   64->128    72    20
+        5x5      32x28x28   16->32    11.3  13.1      64x14x14   32->64     68    31
+                  8x28x28   64->64    10.3  24.4
+                  8x14x14  128->128   11.0  20.0
+        7x7       8x56x56   16->16    11.5  13.4
+    """
+    taps, channels = prod(shape), x[-1]
+    if len(shape) != 2 or channels == 1 or taps == 1:
+        return False
+    if taps >= 25:
+        return x[0] * channels <= 1024
+    return prod(g) * taps * channels <= _FEW_PRODUCTS

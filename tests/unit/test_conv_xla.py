@@ -1,0 +1,217 @@
+"""Convolutions as XLA gets them on a CPU: every formula against NumPy's values and JAX's own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from funcgraph.ops import conv as ops
+from funcgraph.ops import conv_numpy, conv_xla
+from funcgraph.ops.windows import Ints, Pairs, output_length, pads
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True)
+def formulas_for_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let shapes choose the formulas that they would choose if the arrays were large."""
+    monkeypatch.setattr(conv_xla, "_FEW_PRODUCTS", 0)
+    monkeypatch.setattr(conv_xla, "_THIN", 2)
+
+
+class Case(NamedTuple):
+    """Shapes of an input and of a kernel, and the attributes."""
+
+    x: Ints
+    w: Ints
+    strides: Any = 1
+    padding: Any = "SAME"
+    dilation: Any = 1
+    groups: int = 1
+
+    def attrs(self) -> dict[str, Any]:
+        whole = lambda v: v if isinstance(v, tuple) else (v,) * (len(self.x) - 2)
+        strides, dilation = whole(self.strides), whole(self.dilation)
+        padding: Pairs = pads(self.padding, self.x[1:-1], self.w[:-2], strides, dilation)
+        return {"strides": strides, "padding": padding, "dilation": dilation, "groups": self.groups}
+
+    def outputs(self) -> Ints:
+        a = self.attrs()
+        each = (a["strides"], a["padding"], a["dilation"])
+        lengths = map(output_length, self.x[1:-1], self.w[:-2], *each)
+        return (self.x[0], *lengths, self.w[-1])
+
+
+PLAIN = [
+    Case((2, 7, 3), (3, 3, 4)),
+    Case((2, 9, 3), (2, 3, 4), 3, ((-1, 2),)),
+    Case((2, 8, 1), (3, 1, 4), 2, ((2, 1),), 2),
+    Case((3, 6, 5, 3), (3, 2, 3, 4)),
+    Case((3, 6, 5, 4), (1, 1, 4, 3), 2),
+    Case((2, 7, 8, 3), (3, 3, 3, 4), 2),
+    Case((2, 7, 8, 3), (2, 4, 3, 2), (3, 2), ((1, 0), (-2, 3))),
+    Case((2, 9, 8, 2), (3, 2, 2, 3), 1, ((4, -1), (0, 2)), (2, 3)),
+    Case((2, 9, 8, 2), (3, 2, 2, 3), (2, 1), "VALID", (2, 3)),
+    Case((1, 8, 8, 1), (5, 5, 1, 6), 1, "VALID"),
+    Case((1, 8, 9, 2), (1, 2, 2, 3), 3, ((2, 2), (1, 0))),  # fewer taps than steps
+    Case((2, 3, 4, 5, 2), (2, 3, 2, 2, 3)),
+    Case((2, 4, 5, 4, 2), (3, 1, 2, 2, 3), (2, 3, 1), ((1, 1), (0, -1), (2, 0))),
+    Case((1, 5, 4, 4, 1), (3, 2, 2, 1, 2), 2, "SAME", 2),
+]
+GROUPED = [
+    Case((2, 7, 6), (3, 2, 9), 1, "SAME", 1, 3),
+    Case((2, 6, 5, 4), (3, 2, 2, 6), 2, ((1, 0), (2, -1)), 1, 2),
+    Case((2, 6, 5, 4), (3, 2, 2, 6), 1, "SAME", 2, 2),
+    Case((2, 6, 5, 20), (2, 3, 2, 10), 1, "SAME", 1, 10),  # zeros between the groups
+    Case((2, 6, 5, 20), (2, 3, 2, 30), 2, "SAME", 1, 10),
+    Case((2, 5, 4, 90), (2, 2, 10, 90), 1, "SAME", 1, 9),  # many, not small
+    Case((2, 5, 4, 90), (2, 2, 10, 90), 2, "SAME", 1, 9),
+    Case((2, 4, 3, 4, 4), (2, 2, 2, 2, 4), 2, "SAME", 1, 2),
+    Case((2, 7, 4), (3, 1, 4), 1, "SAME", 2, 4),
+    Case((2, 7, 6, 3), (3, 2, 1, 6), (2, 1), ((1, 2), (-1, 1)), 1, 3),
+    Case((2, 4, 5, 3, 2), (2, 3, 2, 1, 6), 1, "SAME", 1, 2),
+]
+EMPTY = [
+    Case((0, 6, 3), (3, 3, 4)),
+    Case((0, 6, 5, 3), (3, 2, 3, 4), 2),
+    Case((0, 6, 5, 4), (3, 2, 1, 8), 1, "SAME", 1, 4),
+    Case((0, 6, 5, 4), (3, 2, 2, 4), 1, "SAME", 1, 2),
+    Case((0, 3, 6, 5, 4), (3, 2, 1, 4, 2)),
+]
+
+
+def operands(case: Case, dtype: Any = np.float64) -> tuple[Any, Any, Any]:
+    """Return an input, a kernel and a cotangent."""
+    draw = lambda shape: RNG.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        draw = lambda shape: RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
+    shapes = (case.x, case.w, case.outputs())
+    return tuple(draw(s).astype(dtype) for s in shapes)  # type: ignore[return-value]
+
+
+def on_xla(case: Case, x: Any, w: Any, g: Any) -> list[Any]:
+    """Return value and both transposes, as they are computed on JAX."""
+    attrs = case.attrs()
+    return [
+        ops.conv(x, w, **attrs),
+        ops.conv_input(g, w, shape=case.x[1:-1], **attrs),
+        ops.conv_kernel(x, g, shape=case.w[:-2], **attrs),
+    ]
+
+
+def on_numpy(case: Case, x: Any, w: Any, g: Any) -> list[Any]:
+    attrs = case.attrs()
+    return [
+        conv_numpy.forward(x, w, **attrs),
+        conv_numpy.by_input(g, w, shape=case.x[1:-1], **attrs),
+        conv_numpy.by_kernel(x, g, shape=case.w[:-2], **attrs),
+    ]
+
+
+def close(got: Any, wanted: Any, tol: float = 1e-10) -> None:
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+    np.testing.assert_allclose(got, wanted, rtol=tol, atol=tol)
+
+
+def compared(cases: list[Case], dtype: Any, tol: float, reference: Any = on_numpy) -> None:
+    """Compare all formulas with a reference, in one program."""
+    args = [operands(case, dtype) for case in cases]
+    run = lambda args: [on_xla(case, *some) for case, some in zip(cases, args, strict=True)]
+    for case, some, got in zip(cases, args, jax.jit(run)(args), strict=True):
+        for a, b in zip(got, reference(case, *some), strict=True):
+            close(a, b, tol)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cases", [PLAIN, GROUPED, EMPTY], ids=["plain", "grouped", "empty"])
+def test_formulas_equal_numpy(cases: list[Case]) -> None:
+    compared(cases, np.float64, 1e-10)
+
+
+SOME = [PLAIN[5], PLAIN[7], GROUPED[1], GROUPED[9]]
+
+
+@pytest.mark.parametrize("dtype, tol", [(np.float32, 2e-5), (np.complex128, 1e-10)])
+def test_other_dtypes(dtype: Any, tol: float) -> None:
+    compared(SOME[1:], dtype, tol)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_precision_is_summed_in_single(name: str) -> None:
+    """One rounding of the float32 result, however many terms there are."""
+    dtype = np.dtype(getattr(jnp, name))
+    case = Case((64, 12, 4), (3, 1, 4), 1, "SAME", 1, 4)
+    args = operands(case, dtype)
+    wanted = on_xla(case, *(a.astype(np.float32) for a in args))
+    for got, exact in zip(on_xla(case, *args), wanted, strict=True):
+        assert got.dtype == dtype
+        close(got, np.asarray(exact).astype(dtype), 2 * float(jnp.finfo(dtype).eps))
+
+
+def test_blocks_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weight gradients that are summed block by block, also of a batch of odd length."""
+    monkeypatch.setattr(conv_xla, "_BLOCK", 100)
+    cases = [Case((6, 7, 8, 3), (3, 3, 3, 4)), Case((5, 7, 8, 3), (2, 4, 3, 2), (3, 2))]
+    compared(cases, np.float64, 1e-10)
+
+
+# --- against JAX, through JAX's transformations ---------------------------------------------------
+
+
+def theirs(case: Case, x: Any, w: Any) -> Any:
+    a, n = case.attrs(), len(case.x) - 2
+    axes = (0, n + 1, *range(1, n + 1))
+    return jax.lax.conv_general_dilated(
+        x, w, a["strides"], a["padding"], rhs_dilation=a["dilation"],
+        dimension_numbers=jax.lax.ConvDimensionNumbers(axes, (n + 1, n, *range(n)), axes),
+        feature_group_count=case.groups,
+    )  # fmt: skip
+
+
+def by_jax(case: Case, x: Any, w: Any, g: Any) -> list[Any]:
+    value, pullback = jax.vjp(functools.partial(theirs, case), x, w)
+    return [value, *pullback(g)]
+
+
+def test_formulas_equal_jax() -> None:
+    compared(SOME[::3], np.float64, 1e-10, by_jax)
+
+
+def test_under_jax_transformations() -> None:
+    """jax.vmap and jax.grad of each formula, and second order, are those of JAX's convolution."""
+    cases = [Case((2, 6, 5, 2), (2, 3, 2, 3), 2), Case((2, 6, 3), (3, 1, 6), 1, "SAME", 1, 3)]
+    args = [operands(case) for case in cases]
+
+    def derivatives(formulas: Any, case: Case, x: Any, w: Any, g: Any) -> list[Any]:
+        f = functools.partial(formulas, case)
+        total = lambda *a: sum((y**2).sum() for y in f(*a))
+        first = jax.grad(total, (0, 1, 2))
+        dots = jax.jvp(lambda x: first(x, w, g)[1], (x,), (x + 1,))[1]
+        lanes = jax.vmap(f, (0, None, 0))(jnp.stack([x, x + 1]), w, jnp.stack([g, g - 1]))
+        return [*first(x, w, g), dots, *lanes]
+
+    run = lambda formulas: jax.jit(
+        lambda args: [derivatives(formulas, c, *a) for c, a in zip(cases, args, strict=True)]
+    )(args)
+    for got, wanted in zip(run(on_xla), run(by_jax), strict=True):
+        for a, b in zip(got, wanted, strict=True):
+            close(a, b, 1e-9)
+
+
+def test_nothing_is_left_to_choose_when_the_program_runs() -> None:
+    """The platform is known when the program is compiled: no branch, and the CPU's formula."""
+    case = Case((2, 6, 5, 4), (3, 3, 1, 4), 1, "SAME", 1, 4)
+    x, w, _ = operands(case)
+    f = lambda x, w: (ops.conv(x, w, **case.attrs()) ** 2).sum()
+    text = jax.jit(jax.grad(f, (0, 1))).lower(x, w).compile().as_text()
+    assert "conditional" not in text
+    assert "convolution" not in text
