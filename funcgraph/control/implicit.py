@@ -55,7 +55,8 @@ class _Staged:
 
 
 def _traced(leaves: Leaves) -> bool:
-    return any(KIND[type(x)] == TRACER for x in leaves)
+    """Return whether a transformation, ours or JAX's, is at work on some of the leaves."""
+    return any(KIND[type(x)] == TRACER or is_unknown(x) for x in leaves)
 
 
 def _strong(x: Any) -> Any:
@@ -118,7 +119,7 @@ class _Problem:
         self.count = len(tree.leaves(like))
         self.has_aux = has_aux
         self.outputs: Any = None  # structure of (solution, aux)
-        self.rules = Rules(self.fun, self.fwd, self.bwd, self.jvp, what)
+        self.rules = Rules(self.fun, self.fwd, self.bwd, self.jvp, what, needed=True)
 
     def solve(self, *leaves: Any) -> Any:
         """Return what the user's solver returns."""

@@ -5,6 +5,7 @@ Its attribute holds a function of flat leaves and its rules. May import `core`, 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from funcgraph.errors import CustomRuleError
 from funcgraph.ops.structural import reduce_sum, zeros
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.inspection import DESCENTS
+from funcgraph.transforms.programs import Program, Ruled
 from funcgraph.transforms.stage import stage_closed
 from funcgraph.transforms.vmap import vmap
 
@@ -33,17 +35,28 @@ class Rules:
       jvp: (leaves, tangents) -> (outputs, their tangents); None without a custom_jvp.
       name: Of the user's function.
       fixed: How many of the last leaves must not be differentiated.
+      needed: Whether `fun` has no derivative without the rules, so that JAX must use them, too.
     """
 
-    __slots__ = ("bwd", "fixed", "fun", "fwd", "jvp", "name")
+    __slots__ = ("bwd", "fixed", "fun", "fwd", "jvp", "name", "needed")
 
-    def __init__(self, fun: Any, fwd: Any, bwd: Any, jvp: Any, name: str, fixed: int = 0) -> None:
+    def __init__(
+        self,
+        fun: Any,
+        fwd: Any,
+        bwd: Any,
+        jvp: Any,
+        name: str,
+        fixed: int = 0,
+        needed: bool = False,
+    ) -> None:
         self.fun = fun
         self.fwd = fwd
         self.bwd = bwd
         self.jvp = jvp
         self.name = name
         self.fixed = fixed
+        self.needed = needed
 
     def check_fixed(self, varying: Sequence[bool]) -> None:
         """Raise CustomRuleError if a leaf varies that must not."""
@@ -67,8 +80,15 @@ def _run(*args: Any, rules: Rules) -> tuple[Any, ...]:
 
 
 def _run_jax(jax: Any, *args: Any, rules: Rules) -> tuple[Any, ...]:
-    graph, closed = stage_closed(rules.fun, [aval_of(x) for x in args])
-    return tuple(graph.run(*args, *closed))
+    avals = [aval_of(x) for x in args]
+    graph, closed = stage_closed(rules.fun, avals)
+    if not rules.needed:
+        return tuple(graph.run(*args, *closed))
+    engine = importlib.import_module("funcgraph.engines.xla")
+    with_rules = stage_closed(lambda *xs: call_with_rules(rules, xs), avals)[0]
+    program = Ruled(graph, Program(with_rules.output_avals, lambda: with_rules))
+    inputs = [jax.numpy.asarray(x) for x in (*args, *closed)]
+    return tuple(engine.call(program, *inputs))
 
 
 def _avals(*avals: Aval, rules: Rules, recorded: _Recorded | None = None) -> tuple[Aval, ...]:
@@ -158,7 +178,9 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
 
     forward, backward = (fwd, bwd) if rules.fwd is not None else (None, None)
     tangents = jvp if rules.jvp is not None else None
-    return _call(*args, rules=Rules(fun, forward, backward, tangents, rules.name, rules.fixed))
+    return _call(
+        *args, rules=Rules(fun, forward, backward, tangents, rules.name, rules.fixed, rules.needed)
+    )
 
 
 DESCENTS["custom_call"] = _run

@@ -18,7 +18,7 @@ from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.partial import batch_graph, split
 from funcgraph.transforms.stage import stage
 
-__all__ = ["Program"]
+__all__ = ["Program", "Ruled"]
 
 Flags = tuple[bool, ...]
 T = TypeVar("T")
@@ -108,6 +108,25 @@ class Program:
         there: Program = lanes(self, batched, lambda: back)
         back: Program = lanes(self.transpose, flags, lambda: there)
         return there
+
+
+class Ruled(Program):
+    """A graph that is differentiated and batched as another one, which has rules of its own.
+
+    Args:
+      graph: What runs.
+      rules: The program of the same inputs and outputs that says what its derivatives are.
+    """
+
+    def __init__(self, graph: Graph, rules: Program) -> None:
+        super().__init__(rules.outputs, lambda: graph)
+        self._rules = rules
+
+    def _derivative(self, varying: Flags) -> tuple[Program, tuple[int, ...], Program]:
+        return self._rules.derivative(varying)
+
+    def _batched(self, size: int, batched: Flags) -> Program:
+        return self._rules.batched(size, batched)
 
 
 def _of_residuals(backward: Graph, outputs: Sequence[Aval]) -> Graph:

@@ -304,3 +304,34 @@ def test_closure_convert_of_pytrees() -> None:
     converted, hoisted = closure_convert(np.sin, fg.ShapeDtype((3,), np.dtype(float)))
     assert hoisted == []
     same(converted(X), np.sin(X))
+
+
+# --- under JAX's transformations ------------------------------------------------------------------
+
+
+def _columns_solved(apply: Any, b: Any) -> Any:
+    return fnp.linalg.solve(fnp.stack([apply(e) for e in np.eye(2)]).T, b)
+
+
+def _implicit_root(p: Any) -> Any:
+    step = lambda f: lambda _, x: x - f(x) / fg.grad(f)(x)
+    solve = lambda f, x: fg.fori_loop(0, 20, step(f), x)
+    return custom_root(lambda x: x**2 - p, p, solve, lambda g, y: y / g(1.0))
+
+
+def _implicit_system(t: Any) -> Any:
+    matrix, b = np.array([[3.0, 1.0], [0.5, 2.0]]), np.array([1.0, 2.0])
+    solve = lambda apply, b: _columns_solved(apply, b)
+    return fnp.sum(custom_linear_solve(lambda x: matrix @ x * t, b * t**2, solve, solve) ** 2)
+
+
+@pytest.mark.parametrize("f", [_implicit_root, _implicit_system])
+def test_jax_uses_the_rules(f: Any) -> None:
+    """The solver alone has no derivative: JAX would find zero, and say nothing."""
+    jax = pytest.importorskip("jax")
+    first, second = fg.grad(f), fg.grad(fg.grad(f))
+    for g in (f, fg.to_jax(f), fg.to_jax(f, derivative="ours"), jax.jit(f)):
+        found = jax.jit(lambda x, g=g: (jax.grad(g)(x), jax.grad(jax.grad(g))(x)))(4.0)
+        same(found, (first(4.0), second(4.0)))
+        same(jax.vmap(jax.grad(g))(XS[0] ** 2 + 1), fg.vmap(first)(XS[0] ** 2 + 1))
+        same(jax.jvp(g, (4.0,), (1.0,))[1], first(4.0))
