@@ -1,8 +1,9 @@
-"""Convolutions, and their transposes, on NumPy arrays. May import `ops.windows`.
+"""Convolutions, and their transposes, on NumPy arrays. May import `ops`.
 
 Columns (im2col) and one matrix product, in pieces whose columns stay in the cache; a 1 x 1 kernel
 needs no columns, and groups of few channels sum shifted slices instead. Arrays are (N, *spatial, C),
-kernels (*taps, C / groups, O), as in `ops.conv`, which says what is computed.
+kernels (*taps, C / groups, O), as in `ops.conv`, which says what is computed. `out`: memory for the
+result, contiguous and of its dtype, where this is the dtype in which sums are taken.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from math import gcd, prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from funcgraph.ops import columns
+from funcgraph.ops.columns import Columns, columns_of, padded, pieces, scratch, strided
+from funcgraph.ops.threads import in_parallel
 from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
 __all__ = ["by_input", "by_kernel", "forward"]
 
-# Bytes of the columns, and of the slices of a sum, at a time: what stays in the cache. Elements of
-# one run of copying below which columns are better laid out channels first.
-_COLUMNS, _SLICES, _RUN = 1 << 20, 1 << 18, 24
+_SLICES = 1 << 18  # bytes of the slices of a sum at a time: what stays in the cache
 
 
 def _work(*arrays: Any) -> tuple[Any, Any]:
@@ -30,90 +31,10 @@ def _work(*arrays: Any) -> tuple[Any, Any]:
     return dtype, np.dtype(np.float32) if dtype.kind in "fV" and dtype.itemsize == 2 else dtype
 
 
-def _padded(x: Any, low: Ints, lengths: Ints) -> Any:
-    """Return x with `low` zeros before each spatial axis, cut or filled to the lengths."""
-    shape = x.shape[1:-1]
-    source = [
-        slice(max(0, -a), max(0, -a, min(n, p - a)))
-        for a, n, p in zip(low, shape, lengths, strict=True)
-    ]
-    part = x[(slice(None), *source)]
-    if part.shape[1:-1] == lengths:
-        return part
-    out = np.zeros((x.shape[0], *lengths, x.shape[-1]), x.dtype)
-    target = [slice(s.start + a, s.stop + a) for s, a in zip(source, low, strict=True)]
-    if part.size:
-        out[(slice(None), *target)] = part
-    return out
-
-
-def _views(x: Any, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints) -> tuple[Any, Any]:
-    """Return all windows of x: (N, *outputs, *taps, C), and (*taps, C, N, *outputs)."""
-    n, c = x.shape[0], x.shape[-1]
-    step = x.strides[1:-1]
-    at = tuple(a * b for a, b in zip(step, strides, strict=True))
-    tap = tuple(a * b for a, b in zip(step, dilation, strict=True))
-    first, last = x.strides[0], x.strides[-1]
-    rows = ((n, *outputs, *taps, c), (first, *at, *tap, last))
-    columns = ((*taps, c, n, *outputs), (*tap, last, first, *at))
-    return rows, columns
-
-
-def _pieces(n: int, length: int, size: int, limit: int) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of the batch and of the first output axis; `size`: bytes of one entry of both."""
-    if length * size <= limit:
-        step = max(1, limit // max(1, length * size))
-        for a in range(0, n, step):
-            yield slice(a, min(n, a + step)), slice(0, length)
-        return
-    step = max(1, limit // size)
-    for k in range(n):
-        for a in range(0, length, step):
-            yield slice(k, k + 1), slice(a, min(length, a + step))
-
-
-class _Columns:
-    """The columns of an array, piece by piece, in one buffer.
-
-    Iteration yields (piece, matrix): the matrix has a row for each output of the piece, and a column
-    for each tap and channel.
-    """
-
-    def __init__(self, x: Any, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints) -> None:
-        self.few = taps[-1] * x.shape[-1] < _RUN  # columns channels first: long runs along the rows
-        if self.few and x.shape[-1] > 1:
-            x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1)
-        views = _views(x, outputs, taps, strides, dilation)
-        self.windows = as_strided(x, *views[self.few], writeable=False)
-        self.width = prod(taps) * x.shape[-1]
-        self.batch, self.outputs, self.dtype = x.shape[0], outputs, x.dtype
-
-    def __iter__(self) -> Iterator[tuple[tuple[slice, slice], Any]]:
-        row = prod(self.outputs[1:]) * self.width * self.dtype.itemsize
-        buffer = None
-        for piece in _pieces(self.batch, self.outputs[0], row, _COLUMNS):
-            skipped = (slice(None),) * (self.windows.ndim - 1 - len(self.outputs))
-            view = self.windows[(*skipped, *piece) if self.few else piece]
-            if buffer is None:  # the first piece is the largest
-                buffer = np.empty(view.size, self.dtype)
-            block = buffer[: view.size].reshape(view.shape)
-            block[...] = view
-            yield (
-                piece,
-                block.reshape(self.width, -1).T if self.few else block.reshape(-1, self.width),
-            )
-
-
 def _groups(groups: int, *channels: int) -> Iterator[tuple[slice, ...]]:
     """Yield for each group its slices of the channels."""
     for g in range(groups):
         yield tuple(slice(g * n, (g + 1) * n) for n in channels)
-
-
-def _strided(x: Any, outputs: Ints, strides: Ints, start: Ints) -> Any:
-    """Return the elements of x that one tap meets."""
-    spans = zip(outputs, strides, start, strict=True)
-    return x[(slice(None), *(slice(a, a + (n - 1) * s + 1, s) for n, s, a in spans))]
 
 
 def _is_thin(groups: int, c: int, o: int) -> bool:
@@ -123,44 +44,63 @@ def _is_thin(groups: int, c: int, o: int) -> bool:
 # --- value ----------------------------------------------------------------------------------------
 
 
-def forward(x: Any, w: Any, strides: Ints, padding: Pairs, dilation: Ints, groups: int) -> Any:
+def forward(
+    x: Any,
+    w: Any,
+    strides: Ints,
+    padding: Pairs,
+    dilation: Ints,
+    groups: int,
+    out: Any = None,
+) -> Any:
     """Return the convolution of x with w."""
     lengths = tuple(map(output_length, x.shape[1:-1], w.shape[:-2], strides, padding, dilation))
-    return _correlate(x, w, tuple(p[0] for p in padding), lengths, strides, dilation, groups)
+    low = tuple(p[0] for p in padding)
+    return _correlate(x, w, low, lengths, strides, dilation, groups, out)
 
 
 def _correlate(
-    x: Any, w: Any, low: Ints, outputs: Ints, strides: Ints, dilation: Ints, groups: int
+    x: Any,
+    w: Any,
+    low: Ints,
+    outputs: Ints,
+    strides: Ints,
+    dilation: Ints,
+    groups: int,
+    out: Any = None,
 ) -> Any:
     """Return the first `outputs` of a convolution, whatever lies beyond the end of x."""
     taps, (c, o) = w.shape[:-2], w.shape[-2:]
     dtype, work = _work(x, w)
     shape = (x.shape[0], *outputs, o)
+    out = np.empty(shape, work) if out is None else out
     if 0 in shape or not x.size or not w.size:
-        return np.zeros(shape, dtype)
+        out[...] = 0
+        return out.astype(dtype, copy=False)
     x, w = x.astype(work, copy=False), w.astype(work, copy=False)
-    x = _padded(x, low, tuple(map(used, outputs, taps, strides, dilation)))
-    out = np.empty(shape, work)
     if _is_thin(groups, c, o // groups):
+        x = padded(x, low, tuple(map(used, outputs, taps, strides, dilation)))
         _sum_of_slices(x, w, out, strides, dilation, groups)
     else:
         rows = out.reshape(-1, o)
         for xs, os in _groups(groups, c, o // groups):
-            _product(x[..., xs], w[..., os], rows[:, os], outputs, strides, dilation)
+            _product(x[..., xs], w[..., os], rows[:, os], low, outputs, strides, dilation)
     return out.astype(dtype, copy=False)
 
 
-def _product(x: Any, w: Any, out: Any, outputs: Ints, strides: Ints, dilation: Ints) -> None:
+def _product(
+    x: Any, w: Any, out: Any, low: Ints, outputs: Ints, strides: Ints, dilation: Ints
+) -> None:
     """Write the convolution of one group into `out`, a matrix with a row for each output."""
     taps = w.shape[:-2]
     w = w.reshape(-1, w.shape[-1])
-    if prod(taps) == 1:
-        np.matmul(_strided(x, outputs, strides, (0,) * len(taps)).reshape(-1, len(w)), w, out=out)
-        return
-    start = 0
-    for _, columns in _Columns(x, outputs, taps, strides, dilation):
-        np.matmul(columns, w, out=out[start : start + len(columns)])
-        start += len(columns)
+    found = columns_of(x, low, outputs, taps, strides, dilation)
+
+    def write(run: Any) -> None:
+        for rows, matrix in found.blocks(run):
+            np.matmul(matrix, w, out=out[rows])
+
+    in_parallel(write, found.runs)
 
 
 def _sum_of_slices(x: Any, w: Any, out: Any, strides: Ints, dilation: Ints, groups: int) -> None:
@@ -187,8 +127,8 @@ def _slices(
     """Yield (tap, input of its group, output of its group, piece, elements of x that meet there)."""
     row = prod(outputs[1:]) * (x.shape[-1] // c) * x.itemsize
     starts = [tuple(k * d for k, d in zip(t, dilation, strict=True)) for t in np.ndindex(*taps)]
-    views = [_strided(x, outputs, strides, s) for s in starts]
-    for piece in _pieces(x.shape[0], outputs[0], row, _SLICES):
+    views = [strided(x, outputs, strides, s) for s in starts]
+    for piece in pieces(x.shape[0], outputs[0], row, _SLICES):
         for b, a in product(range(o), range(c)):
             for tap, view in zip(np.ndindex(*taps), views, strict=True):
                 yield tap, a, b, piece, view[(*piece, ..., slice(a, None, c))]
@@ -198,42 +138,56 @@ def _slices(
 
 
 def by_kernel(
-    x: Any, g: Any, strides: Ints, padding: Pairs, dilation: Ints, groups: int, shape: Ints
+    x: Any,
+    g: Any,
+    strides: Ints,
+    padding: Pairs,
+    dilation: Ints,
+    groups: int,
+    shape: Ints,
+    out: Any = None,
 ) -> Any:
     """Return the kernel, with `shape` taps, that correlates x with g."""
     c, o = x.shape[-1] // groups, g.shape[-1] // groups
     outputs = g.shape[1:-1]
     dtype, work = _work(x, g)
-    out = np.zeros((*shape, c, o * groups), work)
+    out = np.empty((*shape, c, o * groups), work) if out is None else out
+    out[...] = 0
     if not x.size or not g.size:
         return out.astype(dtype, copy=False)
     x, g = x.astype(work, copy=False), g.astype(work, copy=False)
     low = tuple(p[0] for p in padding)
-    x = _padded(x, low, tuple(map(used, outputs, shape, strides, dilation)))
     if _is_thin(groups, c, o):
+        x = padded(x, low, tuple(map(used, outputs, shape, strides, dilation)))
         _kernel_by_slices(x, g, out, strides, dilation, c, o)
     else:
         rows = g.reshape(-1, o * groups)
         matrix = out.reshape(-1, o * groups)
         for xs, os in _groups(groups, c, o):
             _kernel_product(
-                x[..., xs], rows[:, os], matrix[:, os], outputs, shape, strides, dilation
+                x[..., xs], rows[:, os], matrix[:, os], low, outputs, shape, strides, dilation
             )
     return out.astype(dtype, copy=False)
 
 
 def _kernel_product(
-    x: Any, g: Any, out: Any, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints
+    x: Any, g: Any, out: Any, low: Ints, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints
 ) -> None:
     """Write the kernel of one group, a matrix with a row for each tap and channel."""
-    if prod(taps) == 1:
-        x = _strided(x, outputs, strides, (0,) * len(taps)).reshape(-1, x.shape[-1])
-        np.matmul(x.T, g, out=out)
-        return
-    start = 0
-    for _, columns in _Columns(x, outputs, taps, strides, dilation):
-        out += columns.T @ g[start : start + len(columns)]
-        start += len(columns)
+    found = columns_of(x, low, outputs, taps, strides, dilation)
+
+    def part(run: Any) -> Any:
+        total = term = None
+        for rows, matrix in found.blocks(run):
+            term = np.matmul(matrix.T, g[rows], out=term)
+            if total is None:
+                total, term = term, None
+            else:
+                total += term
+        return total
+
+    for total in in_parallel(part, found.runs):
+        out += total
 
 
 def _kernel_by_slices(
@@ -252,21 +206,33 @@ def _kernel_by_slices(
 
 
 def by_input(
-    g: Any, w: Any, strides: Ints, padding: Pairs, dilation: Ints, groups: int, shape: Ints
+    g: Any,
+    w: Any,
+    strides: Ints,
+    padding: Pairs,
+    dilation: Ints,
+    groups: int,
+    shape: Ints,
+    out: Any = None,
 ) -> Any:
     """Return the input, of spatial `shape`, to which g flows back through w."""
     taps, (c, o) = w.shape[:-2], (w.shape[-2], w.shape[-1] // groups)
+    if out is None:
+        out = np.empty((g.shape[0], *shape, groups * c), _work(g, w)[0])
     low = tuple(p[0] for p in padding)
     if 8 * c <= o and prod(taps) > 1:
-        return _by_columns(g, w, strides, low, dilation, groups, shape)
+        return _by_columns(g, w, strides, low, dilation, groups, shape, out)
+    if not _is_thin(groups, c, o) and _is_better_by_rows(g.shape[-2], strides[-1], shape[-1]):
+        return _by_rows(g, w, strides, low, dilation, groups, out)
     w = np.flip(w, range(len(taps))).reshape(*taps, c, groups, o)
     w = np.swapaxes(w, -1, -3).reshape(*taps, o, groups * c)
     if all(s == 1 for s in strides):
         low = tuple((k - 1) * d - p for k, d, p in zip(taps, dilation, low, strict=True))
-        return _correlate(g, w, low, shape, strides, dilation, groups)
+        memory = out if out.dtype == _work(g, w)[1] else None
+        return _correlate(g, w, low, shape, strides, dilation, groups, memory)
     # Elements that share a remainder by the stride meet every q-th tap only: each such set is a
     # convolution of g, of stride 1, with these taps in reverse order.
-    out = np.zeros((g.shape[0], *shape, groups * c), _work(g, w)[0])
+    out[...] = 0
     axes = zip(taps, strides, dilation, low, shape, strict=True)
     for phase in product(*[_phases(*axis) for axis in axes]):
         elements, some, before, outputs, steps = zip(*phase, strict=True)
@@ -276,26 +242,101 @@ def by_input(
     return out
 
 
-def _by_columns(
-    g: Any, w: Any, strides: Ints, low: Ints, dilation: Ints, groups: int, shape: Ints
+def _is_better_by_rows(outputs: int, stride: int, length: int) -> bool:
+    """Return whether `_by_rows` is faster than a convolution of g, given lengths of the last axis.
+
+    The convolution multiplies elements of g by all taps that reach into its padding too; the other
+    does not, but sums over the taps in passes of its own. Milliseconds in float32, on one thread:
+
+    | input          | kernel        | stride | convolution | by rows |
+    |----------------|---------------|--------|-------------|---------|
+    | 64, 12, 12, 32 | 5, 5, 32, 64  | 1      | 13.6        | 7.5     |
+    | 64, 14, 14, 6  | 5, 5, 6, 16   | 1      | 3.2         | 1.9     |
+    | 8, 14, 14, 256 | 3, 3, 256,256 | 1 SAME | 19.5        | 18.5    |
+    | 32, 32, 32, 32 | 3, 3, 32, 32  | 1 SAME | 10.7        | 11.9    |
+    | 8, 56, 56, 64  | 3, 3, 64, 64  | 1 SAME | 21.7        | 27.4    |
+    | 32, 32, 32, 32 | 3, 3, 32, 64  | 2 SAME | 6.5         | 6.8     |
+    """
+    return 5 * length >= 6 * stride * outputs
+
+
+def _by_rows(
+    g: Any, w: Any, strides: Ints, low: Ints, dilation: Ints, groups: int, out: Any
 ) -> Any:
-    """Return the same by a product that gives columns, and a sum of slices over the taps (col2im).
+    """Write and return the same by columns along all axes but the last, and a sum over its taps.
+
+    A product gives for each element of g along the last axis what it adds to all it meets there.
+    """
+    shape = out.shape[1:-1]
+    if len(shape) == 1:  # a first axis to cut pieces from
+        two = (1, *strides), (0, *low), (1, *dilation), groups, out[:, None]
+        return _by_rows(g[:, None], w[None], *two)[:, 0]
+    work = _work(g, w)[1]
+    out[...] = 0
+    g, w = g.astype(work, copy=False), w.astype(work, copy=False)
+    w = np.flip(w, range(len(shape) - 1))
+    axes = zip(w.shape, strides, dilation, low, shape[:-1], strict=False)
+    for phase in product(*[_phases(*axis) for axis in axes]) if g.size else ():
+        elements, some, *window = zip(*phase, strict=True)
+        for xs, os in _groups(groups, w.shape[-2], g.shape[-1] // groups):
+            part = out[(slice(None), *elements, slice(None), xs)]
+            _write_rows(part, g[..., os], w[some][..., os], window, strides, low, dilation)
+    return out
+
+
+def _write_rows(
+    out: Any, g: Any, w: Any, window: Any, strides: Ints, low: Ints, dilation: Ints
+) -> None:
+    """Write one set of elements, as in `by_input`, of one group; `out` is full of zeros."""
+    before, outputs, steps = window
+    (*lead, taps, c), width = w.shape[:-1], g.shape[-2]
+    ones = (1,) * len(strides)
+    reached = used(width, taps, strides[-1], dilation[-1])
+    start, stop = max(0, low[-1]), min(reached, low[-1] + out.shape[-2])
+    w = np.moveaxis(w, -1, len(lead)).reshape(-1, taps * c)
+    found = Columns(g, (*before, 0), (*outputs, width), (*lead, 1), ones, (*steps, 1))
+    each = width * prod(outputs[1:])  # elements of a line
+
+    def add(rows: slice, terms: Any) -> None:
+        sums = np.zeros((len(terms), reached, c), terms.dtype)
+        for k in range(taps):
+            part = strided(sums, (width,), strides[-1:], (k * dilation[-1],))
+            part += terms[:, :, k]
+        line, lines = rows.start // each, (rows.stop - rows.start) // each
+        images = slice(line // outputs[0], -(-(line + lines) // outputs[0]))
+        first = slice(line % outputs[0], line % outputs[0] + min(lines, outputs[0]))
+        target = out[images, first, ..., start - low[-1] : max(start, stop) - low[-1], :]
+        target[...] = sums[:, start:stop].reshape(target.shape)
+
+    def write(run: Any) -> None:
+        with scratch(found.rows * taps * c, w.dtype) as memory:
+            for rows, matrix in found.blocks(run):
+                terms = memory[: len(matrix) * taps * c].reshape(-1, taps * c)
+                add(rows, np.matmul(matrix, w, out=terms).reshape(-1, width, taps, c))
+
+    in_parallel(write, found.runs)
+
+
+def _by_columns(
+    g: Any, w: Any, strides: Ints, low: Ints, dilation: Ints, groups: int, shape: Ints, out: Any
+) -> Any:
+    """Write and return the same by a product that gives columns, and a sum of slices over the taps (col2im).
 
     It pays where the input has far fewer channels than the output.
     """
     taps, (c, o) = w.shape[:-2], (w.shape[-2], w.shape[-1] // groups)
-    dtype, work = _work(g, w)
+    work = _work(g, w)[1]
     g, w = g.astype(work, copy=False), w.astype(work, copy=False)
     lengths = tuple(map(used, g.shape[1:-1], taps, strides, dilation))
-    few = taps[-1] * c < _RUN
+    few = taps[-1] * c < columns.RUN
     if few:
         x = np.moveaxis(np.zeros((groups * c, g.shape[0], *lengths), work), 0, -1)
     else:
         x = np.zeros((g.shape[0], *lengths, groups * c), work)
     for xs, os in _groups(groups, c, o) if g.size else ():
         _add_columns(x[..., xs], g[..., os], w[..., os], strides, dilation, few)
-    x = _padded(x, tuple(-n for n in low), shape)
-    return np.ascontiguousarray(x, dtype)
+    out[...] = padded(x, tuple(-n for n in low), shape)
+    return out
 
 
 def _add_columns(x: Any, g: Any, w: Any, strides: Ints, dilation: Ints, few: bool) -> None:
@@ -303,23 +344,22 @@ def _add_columns(x: Any, g: Any, w: Any, strides: Ints, dilation: Ints, few: boo
     outputs, taps, c = g.shape[1:-1], w.shape[:-2], w.shape[-2]
     w = w.reshape(-1, w.shape[-1])
     n = len(taps)
-    for batch, first in _pieces(
-        len(x), outputs[0], prod(outputs[1:]) * len(w) * x.itemsize, _COLUMNS
-    ):
+    row = prod(outputs[1:]) * len(w) * x.itemsize
+    for batch, first in pieces(len(x), outputs[0], row, columns.COLUMNS):
         rows = g[batch, first]
         size = rows.shape[:-1]
         rows = rows.reshape(-1, w.shape[-1])
         if few:
-            columns = np.moveaxis((w @ rows.T).reshape(*taps, c, *size), n, -1)
+            terms = np.moveaxis((w @ rows.T).reshape(*taps, c, *size), n, -1)
         else:
-            columns = np.moveaxis(
+            terms = np.moveaxis(
                 (rows @ w.T).reshape(*size, *taps, c), range(n + 1), range(n, 2 * n + 1)
             )
         for tap in np.ndindex(*taps):
             start = [k * d for k, d in zip(tap, dilation, strict=True)]
             start[0] += first.start * strides[0]
-            target = _strided(x[batch], size[1:], strides, tuple(start))
-            target += columns[tap]
+            target = strided(x[batch], size[1:], strides, tuple(start))
+            target += terms[tap]
 
 
 def _phases(

@@ -67,9 +67,13 @@ def _index_dtype(window: int) -> Any:
     return np.dtype(np.int8 if window <= 127 else np.int32)
 
 
-# --- values on NumPy ------------------------------------------------------------------------------
+# --- values on NumPy (`out`: memory for the result, contiguous) -----------------------------------
 
 _BLOCK = 1 << 19  # bytes of the largest array at a time: what stays in the cache
+
+
+def _memory(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    return np.empty(shape, dtype) if out is None else out
 
 
 def _by_blocks(write: Callable[..., None], out: Any, *arrays: Any, axis: int, **attrs: Any) -> Any:
@@ -102,21 +106,22 @@ def _fold(operation: Any, start: Callable[[Any], Any]) -> Callable[..., Any]:
         for _, some, elements in taps:
             operation(y[some], x[elements], out=y[some])
 
-    def numpy(x: Any, **attrs: Any) -> Any:
-        return _by_blocks(write, np.empty(_outputs(x, **attrs), x.dtype), x, **attrs)
+    def numpy(x: Any, out: Any = None, **attrs: Any) -> Any:
+        return _by_blocks(write, _memory(out, _outputs(x, **attrs), x.dtype), x, **attrs)
 
     return numpy
 
 
-def _np_argmax(x: Any, y: Any, **attrs: Any) -> Any:
+def _np_argmax(x: Any, y: Any, out: Any = None, **attrs: Any) -> Any:
     def write(taps: Any, x: Any, y: Any, window: int, stride: int, pad: Pad) -> None:
+        taps[...] = 0
         missed = np.ones(y.shape, bool)
         for k, some, elements in _taps(x.shape[1], y.shape[1], 1, window, stride, pad):
             if k < window - 1:
                 missed[some] &= x[elements] != y[some]
                 taps += missed
 
-    return _by_blocks(write, np.zeros(y.shape, _index_dtype(attrs["window"])), x, y, **attrs)
+    return _by_blocks(write, _memory(out, y.shape, _index_dtype(attrs["window"])), x, y, **attrs)
 
 
 def _kept(g: Any, mask: Any) -> Any:
@@ -127,12 +132,13 @@ def _kept(g: Any, mask: Any) -> Any:
     return (g.view(bits) & -mask.view(np.int8)).view(g.dtype)
 
 
-def _np_take(x: Any, taps: Any, **attrs: Any) -> Any:
+def _np_take(x: Any, taps: Any, out: Any = None, **attrs: Any) -> Any:
     def write(y: Any, x: Any, taps: Any, window: int, stride: int, pad: Pad) -> None:
+        y[...] = 0
         for k, some, elements in _taps(x.shape[1], y.shape[1], 1, window, stride, pad):
             y[some] += _kept(x[elements], taps[some] == k)
 
-    return _by_blocks(write, np.zeros(taps.shape, x.dtype), x, taps, **attrs)
+    return _by_blocks(write, _memory(out, taps.shape, x.dtype), x, taps, **attrs)
 
 
 def _np_sum_at(x: Any, elements: Any, values: Any, apart: bool) -> None:
@@ -143,23 +149,24 @@ def _np_sum_at(x: Any, elements: Any, values: Any, apart: bool) -> None:
         x[elements] += values
 
 
-def _np_put(g: Any, taps: Any, length: int, **attrs: Any) -> Any:
+def _np_put(g: Any, taps: Any, length: int, out: Any = None, **attrs: Any) -> Any:
     def write(x: Any, g: Any, taps: Any, window: int, stride: int, pad: Pad) -> None:
+        x[...] = 0
         for k, some, elements in _taps(x.shape[1], g.shape[1], 1, window, stride, pad):
             _np_sum_at(x, elements, _kept(g[some], taps[some] == k), stride >= window)
 
-    x = np.zeros(_resized(g.shape, attrs["axis"], length), g.dtype)
+    x = _memory(out, _resized(g.shape, attrs["axis"], length), g.dtype)
     return _by_blocks(write, x, g, taps, **attrs)
 
 
-def _np_spread(g: Any, length: int, **attrs: Any) -> Any:
+def _np_spread(g: Any, length: int, out: Any = None, **attrs: Any) -> Any:
     def write(x: Any, g: Any, window: int, stride: int, pad: Pad) -> None:
+        x[...] = 0
         for _, some, elements in _taps(x.shape[1], g.shape[1], 1, window, stride, pad):
             _np_sum_at(x, elements, g[some], stride >= window)
 
-    return _by_blocks(
-        write, np.zeros(_resized(g.shape, attrs["axis"], length), g.dtype), g, **attrs
-    )
+    x = _memory(out, _resized(g.shape, attrs["axis"], length), g.dtype)
+    return _by_blocks(write, x, g, **attrs)
 
 
 # --- values on JAX --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import funcgraph as fg
 from funcgraph.errors import ShapeError, WindowError
 from funcgraph.nn import functional_conv as nn
-from funcgraph.ops import conv_numpy, pooling
+from funcgraph.ops import columns, conv_numpy, pooling
 from funcgraph.ops.conv import conv_input, conv_kernel
 from funcgraph.ops.windows import output_length, pads
 
@@ -68,9 +68,12 @@ def convolutions(draw: Any) -> Any:
 
 
 @settings(max_examples=150, deadline=None)
-@given(convolutions(), st.booleans())
-def test_convolution_and_transposes(case: Any, small_pieces: bool) -> None:
-    """The value is the definition's; both transposes satisfy the adjoint identity."""
+@given(convolutions(), st.booleans(), st.booleans())
+def test_convolution_and_transposes(case: Any, small_pieces: bool, by_rows: bool) -> None:
+    """The value is the definition's; both transposes satisfy the adjoint identity.
+
+    Whatever the sizes of pieces, and whichever way the input's cotangent takes.
+    """
     xs, ws, strides, padding, dilation, groups = case
     attrs = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
     if min(map(output_length, xs[1:-1], ws[:-2], strides, padding, dilation)) < 1:
@@ -81,9 +84,10 @@ def test_convolution_and_transposes(case: Any, small_pieces: bool) -> None:
     x, w = rng.standard_normal(xs), rng.standard_normal(ws)
     with pytest.MonkeyPatch.context() as patch:
         if small_pieces:  # less than one image, so that every loop over pieces is taken
-            patch.setattr(conv_numpy, "_COLUMNS", 700)
+            patch.setattr(columns, "COLUMNS", 700)
             patch.setattr(conv_numpy, "_SLICES", 100)
-            patch.setattr(conv_numpy, "_RUN", 2)
+            patch.setattr(columns, "RUN", 2)
+        patch.setattr(conv_numpy, "_is_better_by_rows", lambda *lengths: by_rows)
         y = nn.conv(x, w, **attrs)
         close(y, by_definition(x, w, **attrs))
         g = rng.standard_normal(y.shape)
@@ -272,6 +276,22 @@ def test_networks_compile(backend: str) -> None:
     wanted = fg.grad(net)(params, x)
     for a, b in zip(fg.jit(fg.grad(net), backend=backend)(params, x), wanted, strict=True):
         close(a, b)
+
+
+def test_compiled_results_are_not_written_again() -> None:
+    """Convolutions and pooling write into planned memory: not into what the caller still has."""
+
+    def f(x: Any, w: Any) -> Any:
+        y = nn.conv(x, w, padding="SAME")
+        p = nn.max_pool(y, 2)
+        return y, p, np.exp(p), fg.grad(lambda x: np.sum(nn.max_pool(nn.conv(x, w), 2) ** 2))(x)
+
+    compiled = fg.jit(f)
+    x, w = normal(8, 16, 16, 4, dtype=np.float32), normal(3, 3, 4, 8, dtype=np.float32)
+    kept = [compiled(x * np.float32(k), w) for k in (1, 2, 3)]
+    for k, results in zip((1, 2, 3), kept, strict=True):
+        for a, b in zip(results, f(x * np.float32(k), w), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
 
 
 def test_jax_arrays_and_transformations() -> None:

@@ -106,3 +106,41 @@ def test_chains_end_where_products_read_them() -> None:
     f, args = PROGRAMS["read between"]
     order = [e.primitive.name for e in Program(simplify(fg.make_graph(f)(*args))).graph.equations]
     assert order.index("matmul") < order.index("cos")
+
+
+def normalised(x: Any, scale: Any) -> Any:
+    centred = x - np.mean(x, axis=(0, 1), keepdims=True)
+    y = centred / np.sqrt(np.mean(centred * centred, axis=(0, 1), keepdims=True) + 1e-3)
+    return np.sum(np.tanh(y * scale + ROW) ** 2)
+
+
+def test_sums_of_rows_are_taken_in_the_blocks() -> None:
+    """What reads such a sum comes behind the loop; nothing is written that only a sum reads."""
+    x, f = X.reshape(14, 5, 70), fg.value_and_grad(normalised, (0, 1))
+    text = Program(simplify(fg.make_graph(f)(x, ROW))).text
+    assert text.count("= np.add.reduce(s_") >= 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "TERMS", 1)
+        assert "s_0" not in Program(simplify(fg.make_graph(f)(x, ROW))).text
+    compiled = fg.jit(f)
+    for k in (1, 2, 3):
+        wanted = f(x * np.float64(k), ROW)
+        got = compiled(x * np.float32(k), ROW)
+        for a, b in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
+            assert a.dtype == np.float32
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+def test_a_sum_and_its_terms() -> None:
+    """Both are results; the sum is read with the terms, and alone."""
+    rows = lambda x, y: x * y + 1
+
+    def f(x: Any, y: Any) -> Any:
+        z = rows(x, y)
+        total = np.sum(z, axis=0)
+        return z, total, z - total, np.sum(z * z, axis=0)
+
+    z = rows(X.astype(float), Y)
+    wanted = z, z.sum(0), z - z.sum(0), (z * z).sum(0)
+    for a, b in zip(fg.jit(f)(X, Y), wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Var
 
-__all__ = ["BLOCK", "Block", "Shape", "rows_of"]
+__all__ = ["BLOCK", "TERMS", "Block", "Shape", "is_sum_of_rows", "rows_of"]
 
 BLOCK = 1 << 15  # elements: 128 KiB in float32
+TERMS = 4096  # numbers that a product with ones adds up one after the other
 
 Shape = tuple[int, ...]
 
@@ -39,6 +42,17 @@ def is_cut(argument: Shape, shape: Shape) -> bool:
     return len(argument) == len(shape) and argument[0] == shape[0]
 
 
+def is_sum_of_rows(e: Equation) -> bool:
+    """Return whether an equation is a sum over all axes but the last, a few numbers a block."""
+    x = e.inputs[0] if e.primitive.name == "reduce_sum" else None
+    if not isinstance(x, Var) or x.aval.dtype not in (np.float32, np.float64):
+        return False
+    shape = x.aval.shape
+    if len(shape) < 2 or e.attrs["axes"] != tuple(range(len(shape) - 1)):
+        return False
+    return 1 <= prod(block_shape(shape)[:-1]) <= TERMS
+
+
 class Block:
     """The lines of a chain, in terms of blocks of rows."""
 
@@ -54,6 +68,7 @@ class Block:
         self.lines: list[str] = []
         self.scratch: list[tuple[str, Aval]] = []
         self.free: dict[Any, list[str]] = {}
+        self.sums: dict[Var, str] = {}  # lists of the sums of all blocks
 
     def enter(self, v: Var, text: str) -> str:
         """Return the name of a block of an array of the program."""
@@ -81,6 +96,19 @@ class Block:
             self.names[out] = self.names[taken] if taken is not None else self.fresh(out.aval)
             ends.discard(taken)
         self.lines += self.writer.written(e, args, self.names[out])
+        self.end(ends)
+
+    def add_up(self, k: int, e: Equation) -> None:
+        """Write the sum of a block's rows, as a product with ones."""
+        (x,), (out,) = e.inputs, e.outputs
+        ones = self.writer.bind(np.ones(prod(block_shape(self.shape)[:-1]), out.aval.dtype), "ones")
+        self.sums[out] = name = f"s_{len(self.sums)}"
+        rows = f"{self.argument(x)}.reshape(-1, {self.shape[-1]})"
+        self.lines += [f"rows = {rows}", f"{name}.append(np.matmul({ones}[:len(rows)], rows))"]
+        self.end({x} if self.last.get(x) == k else set())
+
+    def end(self, ends: set[Any]) -> None:
+        """Free the memory of what is no longer read in this block."""
         for v in ends:
             self.free.setdefault(v.aval, []).append(self.names[v])
 
@@ -101,4 +129,13 @@ class Block:
         blocks = self.writer.bind(blocks_of(self.shape), "blocks")
         views = [line.partition(" ")[0] for line in self.head]  # these keep arrays alive
         inner = [f"    {line}" for line in self.head + self.lines]
-        return [f"for s, t in {blocks}:", *inner, f"del {', '.join(views)}"]
+        return [
+            *[f"{name} = []" for name in self.sums.values()],
+            f"for s, t in {blocks}:",
+            *inner,
+            f"del {', '.join(views)}",
+            *[
+                f"{self.writer.names[v]} = np.add.reduce({name}, axis=0)"
+                for v, name in self.sums.items()
+            ],
+        ]

@@ -2,7 +2,7 @@
 
 Operation by operation, every one reads its arguments from memory and writes its result there.
 Block by block, what only the chain reads never leaves the cache. The numbers are the same to the
-last bit.
+last bit. Sums of what a chain computes, over all axes but the last, are taken block by block too.
 May import `core`, `engines.numpy`.
 """
 
@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from funcgraph.core.graph import Equation, Graph, Var
-from funcgraph.engines.numpy.blocks import BLOCK, Shape, rows_of
+from funcgraph.engines.numpy.blocks import BLOCK, Shape, is_sum_of_rows, rows_of
 from funcgraph.engines.numpy.plan import owners
 
 __all__ = ["chained"]
@@ -27,6 +27,7 @@ class _Chain:
     shape: Shape
     members: list[int]
     results: set[Var] = field(default_factory=set)
+    sums: set[Var] = field(default_factory=set)  # complete behind the chain only
 
 
 def chained(
@@ -70,8 +71,12 @@ class _Chains:
         self.runs = []
         for k in numbers:
             e = self.equations[k]
+            self.close([c for c in self.open if c.sums.intersection(e.inputs)])
             if self.is_member(e):
                 self.add(k, e)
+            elif (summed := self.is_summed_by(e)) is not None:
+                summed.members.append(k)
+                summed.sums.update(e.outputs)
             else:
                 heavy = any(_elements(v) >= BLOCK for v in (*e.inputs, *e.outputs))
                 self.close([c for c in self.open if heavy or c.results.intersection(e.inputs)])
@@ -92,6 +97,12 @@ class _Chains:
         views = [(self.owners.get(v, v), v) for v in arrays]
         return all(owner is v or owner.aval.shape != shape for owner, v in views)
 
+    def is_summed_by(self, e: Equation) -> _Chain | None:
+        """Return the open chain whose result an equation sums over all axes but the last."""
+        if not is_sum_of_rows(e):
+            return None
+        return next((c for c in self.open if e.inputs[0] in c.results), None)
+
     def add(self, k: int, e: Equation) -> None:
         """Put an equation into the chains it continues, which become one."""
         shape = e.outputs[0].aval.shape
@@ -104,6 +115,7 @@ class _Chains:
             self.open.remove(c)
             first.members = sorted((*first.members, *c.members))
             first.results |= c.results
+            first.sums |= c.sums
         first.members.append(k)
         first.results.update(e.outputs)
 

@@ -1,7 +1,7 @@
 """Where the results of a program go: which memory each variable lives in, by liveness.
 
 Memory is a workspace kept from call to call, or an output buffer that is handed to the caller, or a
-donated argument. May import `core`.
+donated argument. May import `core`, `ops`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,23 @@ from typing import Any
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import VIEWS
+from funcgraph.ops import conv_numpy, pooling
 
-__all__ = ["Output", "Plan", "owners"]
+__all__ = ["INTO", "Output", "Plan", "owners"]
+
+# Functions that write their result into memory they are given, and read their arguments meanwhile.
+INTO: dict[str, Callable[..., Any]] = {
+    "conv": conv_numpy.forward,
+    "conv_input": conv_numpy.by_input,
+    "conv_kernel": conv_numpy.by_kernel,
+    **{
+        p.name: p.numpy
+        for p in (
+            pooling.window_argmax, pooling.window_max, pooling.window_put, pooling.window_spread,
+            pooling.window_sum, pooling.window_take,
+        )
+    },
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -106,7 +121,7 @@ class Plan:
         end; a choice is written in three steps, the last of which reads all arguments but the
         first array.
         """
-        if e.primitive.name in ("matmul", "concatenate"):
+        if e.primitive.name in ("matmul", "concatenate", *INTO):
             return []
         over = [v for v in e.inputs if isinstance(v, Var)]
         if e.primitive.name != "where":

@@ -17,14 +17,14 @@ from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var, names_of
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import prune, simplify
-from funcgraph.engines.numpy.blocks import Block
+from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, is_strong, statements
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
-from funcgraph.engines.numpy.plan import Plan
+from funcgraph.engines.numpy.plan import INTO, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated
 
@@ -74,18 +74,27 @@ def _by_bits(e: Equation) -> bool:
     return out.dtype.kind in "iuf" and out.dtype.itemsize in _INTEGERS
 
 
+def _is_of_one_float(e: Equation) -> bool:
+    """Return whether all numbers but indices are single, or all double precision."""
+    dtypes = {v.aval.dtype for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}
+    floats = {d for d in dtypes if d.kind != "i"}
+    return len(floats) == 1 and floats <= {np.dtype(np.float32), np.dtype(np.float64)}
+
+
 def _writes(e: Equation) -> bool:
     """Return whether the result of an equation is written into planned memory."""
     if len(e.outputs) != 1 or not e.outputs[0].aval.shape or _size(e.outputs[0]) < _SMALL:
         return False
     if e.primitive.name == "concatenate":
         return all(isinstance(v, Var) and v.aval.dtype == e.outputs[0].aval.dtype for v in e.inputs)
+    if e.primitive.name in INTO:
+        return _is_of_one_float(e)
     return _is_ufunc(e) or (e.primitive.name == "where" and _by_bits(e))
 
 
 def _writes_blocks(e: Equation) -> bool:
     """Return whether, moreover, a block of the result depends on the same block of arguments."""
-    return _writes(e) and e.primitive.name not in ("matmul", "concatenate")
+    return _writes(e) and e.primitive.name not in ("matmul", "concatenate", *INTO)
 
 
 class _Writer:
@@ -145,6 +154,9 @@ class _Writer:
             return self._choice(e, args, place)
         if name == "concatenate":
             return [f"np.concatenate(({', '.join(args)},), axis={e.attrs['axis']}, out={place})"]
+        if name in INTO:
+            attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
+            return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
         if name == "matmul" and self._is_better_turned(e):
             return self._turned(e, args, place)
         return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
@@ -175,19 +187,24 @@ class _Writer:
     def chain(self, numbers: range) -> None:
         """Write a chain of elementwise equations as a loop over blocks of rows."""
         members = [(k, self.graph.equations[k]) for k in numbers]
-        inside = {e.outputs[0] for _, e in members}
+        sums = {e.outputs[0] for _, e in members if is_sum_of_rows(e)}
+        inside = {e.outputs[0] for _, e in members} - sums
         stay = {v for v in inside if self.plan.is_read_after(v, numbers[-1]) or v in self.watched}
         block = Block(self, members, inside - stay)
         places: dict[Var, str] = {}
         for k, e in members:
             (out,) = e.outputs
+            if out in sums:
+                self.plan.own(out, self.names[out])
+                block.add_up(k, e)
+                continue
             if out in stay:
                 places[out] = self.plan.choose(k, e, self.names[out])
                 block.enter(out, places[out])
             block.write(k, e)
         self.lines += block.text()
         self.lines += [f"{self.names[v]} = {place}" for v, place in places.items()]
-        self._look(stay)
+        self._look(stay | sums)
         ends = [v for k, e in members for v in self.plan.release(k, e) if v not in block.inside]
         self._forget(ends, inside)
 
@@ -243,14 +260,16 @@ class _Writer:
             return None
         *others, last = range(len(aval.shape))
         n = prod(aval.shape[k] for k in axes)
-        if not others or n > 4096:
-            return None
-        if axes == (last,):
+        if axes == (last,) and others and n <= TERMS:
             return f"np.matmul({x}, {self.bind(np.ones(n, aval.dtype))})"
-        if axes != tuple(others):
+        if not others or axes != tuple(others):
             return None
-        rows = x if len(others) == 1 else f"{x}.reshape({n}, {aval.shape[last]})"
-        return f"np.matmul({self.bind(np.ones(n, aval.dtype))}, {rows})"
+        parts = next((k for k in range(-(-n // TERMS), n // 64 + 1) if n % k == 0), 0)
+        if not parts:
+            return None
+        rows = f"{x}.reshape({parts}, {n // parts}, {aval.shape[last]})"
+        sums = f"np.matmul({self.bind(np.ones((1, n // parts), aval.dtype))}, {rows})"
+        return f"np.add.reduce({sums}, axis=(0, 1))"
 
     def _choice(self, e: Equation, args: list[str], place: str) -> list[str]:
         """Return the lines that write x where c, y elsewhere: ((x ^ y) * c) ^ y on the bits."""

@@ -1,0 +1,173 @@
+"""Pieces of work on threads: results, failures, the number of BLAS threads, forks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcgraph.nn import functional_conv as nn
+from funcgraph.ops import columns, threads
+from funcgraph.ops.conv import conv_input, conv_kernel
+from funcgraph.ops.threads import in_parallel
+
+
+class Blas:
+    """A BLAS with some threads, which notes what it is told."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.told = count, []
+
+    def put(self, count: int) -> None:
+        self.count = count
+        self.told.append(count)
+
+
+@pytest.fixture
+def blas(monkeypatch: pytest.MonkeyPatch) -> Blas:
+    found = Blas(3)
+    monkeypatch.setattr(threads, "_blas", lambda: (lambda: found.count, found.put))
+    return found
+
+
+def test_results_are_in_order_and_the_blas_is_restored(blas: Blas) -> None:
+    seen, wait = set(), threading.Barrier(3, timeout=10)
+
+    def work(k: int) -> int:
+        seen.add(threading.get_ident())
+        if k < 3:
+            wait.wait()  # three threads at once, or never
+        assert blas.count == 1
+        return k * k
+
+    assert in_parallel(work, range(9)) == [k * k for k in range(9)]
+    assert len(seen) == 3 and blas.told == [1, 3]
+
+
+def test_few_items_and_one_blas_thread_start_nothing(blas: Blas) -> None:
+    me = [threading.get_ident()]
+    assert set(in_parallel(lambda _: threading.get_ident(), range(3))) == set(me)
+    blas.count, blas.told = 1, []
+    assert set(in_parallel(lambda _: threading.get_ident(), range(9))) == set(me)
+    assert not blas.told
+    assert in_parallel(lambda k: k, []) == []
+
+
+def test_failures_are_raised(blas: Blas) -> None:
+    done = []
+
+    def work(k: int) -> None:
+        if k == 1:
+            raise KeyError("one")
+        done.append(k)
+
+    with pytest.raises(KeyError, match="one"):
+        in_parallel(work, range(1000))
+    assert len(done) < 999 and blas.count == 3
+
+
+def test_error_states_are_the_callers(blas: Blas) -> None:
+    x = np.full(4, np.inf)
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(in_parallel(lambda _: (x - x).sum(), range(9))).all()
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+        in_parallel(lambda _: x - x, range(9))
+
+
+def test_second_callers_work_alone(blas: Blas) -> None:
+    """Somebody who comes in meanwhile starts no thread; the last one out restores the BLAS."""
+
+    def work(k: int) -> Any:
+        return in_parallel(lambda _: threading.get_ident(), range(9)) if k == 0 else None
+
+    assert len(set(in_parallel(work, range(9))[0])) == 1
+    assert blas.told == [1, 3]
+
+
+def test_what_is_set_meanwhile_stays(blas: Blas) -> None:
+    in_parallel(lambda _: blas.put(2), [0])
+    assert blas.count == 2
+
+
+def test_no_thread_to_be_had(blas: Blas, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert in_parallel(lambda k: k, range(5)) == list(range(5))
+
+
+def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_blas", lambda: None)
+    idents = in_parallel(lambda _: threading.get_ident(), range(9))
+    assert set(idents) == {threading.get_ident()}
+
+
+def test_forked_processes_work_alone() -> None:
+    """A child of a process that computes at the time of the fork is not caught in its locks."""
+    program = """
+import os, threading
+from funcgraph.ops import threads
+threads._blas = lambda: ((lambda: 4), (lambda n: None))
+def work(k):
+    if k:
+        return None
+    pid = os.fork()
+    if pid == 0:
+        alone = set(threads.in_parallel(lambda _: threading.get_ident(), range(9)))
+        os._exit(0 if alone == {threading.get_ident()} else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(threads.in_parallel(work, range(3))[0])
+"""
+    if sys.platform == "win32":
+        return
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stdout == "0\n", result.stderr
+
+
+def test_numpys_own_blas() -> None:
+    """Where it is OpenBLAS, its number of threads is found, and is restored."""
+    found = threads._blas()
+    if found is None:
+        return
+    get, put = found
+    before = get()
+    put(2)
+    try:
+        assert in_parallel(lambda _: get(), range(9)) == [1] * 9
+        assert get() == 2
+    finally:
+        put(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_convolutions_are_the_same_on_all_threads(
+    blas: Blas, monkeypatch: pytest.MonkeyPatch, dtype: Any
+) -> None:
+    """To the last bit, on one and three, with all three products and both ways by the input."""
+    monkeypatch.setattr(columns, "COLUMNS", 3000)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(dtype) for s in [(6, 12, 11, 6), (3, 3, 6, 8)])
+
+    def run() -> list[Any]:
+        found = []
+        for strides, padding in [((1, 1), ((0, 0), (0, 0))), ((1, 2), ((1, 1), (2, 0)))]:
+            attrs = {"strides": strides, "padding": padding, "dilation": (1, 1), "groups": 1}
+            y = nn.conv(x, w, strides, padding)
+            found += [
+                y,
+                conv_input(y, w, shape=x.shape[1:-1], **attrs),
+                conv_kernel(x, y, shape=(3, 3), **attrs),
+            ]
+        return found
+
+    several = run()
+    assert 1 in blas.told
+    blas.count = 1
+    for a, b in zip(several, run(), strict=True):
+        assert a.tobytes() == b.tobytes()
