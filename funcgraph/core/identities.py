@@ -20,6 +20,8 @@ from funcgraph.core.text import ARRAY
 
 __all__ = ["IDENTITIES", "Program"]
 
+_FEW = 1 << 10  # elements of a constant that is looked at
+
 
 class Program(NamedTuple):
     """What is known at an equation: the values of constants, and how results were made."""
@@ -28,13 +30,19 @@ class Program(NamedTuple):
     made: dict[Var, Equation]
 
     def number(self, x: Atom) -> Any:
-        """Return the number that an atom is known to be, None otherwise."""
+        """Return the number that an atom, or all of its elements, are; None if it is not known."""
+        while isinstance(x, Var) and (spread := self.before(x, "broadcast")) is not None:
+            x = spread.inputs[0]
         if not isinstance(x, Var):
             return x
         value = self.constants.get(x)
-        if not isinstance(value, np.ndarray | np.generic) or value.ndim:
+        if not isinstance(value, np.ndarray | np.generic) or not value.size:
             return None
-        return value.item()
+        if not any(value.strides):  # one element, or a view of one
+            return value.item(0)
+        first = value.flat[0]
+        few = value.size <= _FEW and value.tobytes() == first.tobytes() * value.size
+        return first.item() if few else None
 
     def before(self, x: Atom, *names: str) -> Equation | None:
         """Return the equation that made x, if it is one of these operations."""
