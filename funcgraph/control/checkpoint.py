@@ -19,6 +19,7 @@ from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.core.trace import KIND, NUMPY, TRACER, ValueTracer
 from funcgraph.errors import ConcretizationError, user_line
+from funcgraph.ops.strong import finite_or, seeding
 from funcgraph.transforms.arguments import name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
 from funcgraph.transforms.gradient import vjp
@@ -242,9 +243,10 @@ def _saving(rules: Rules, graph: Graph, policy: Policy) -> Rules:
 
     def bwd(held: Any, cts: Any) -> list[Any]:
         held = _later(held, cts)
-        found = pull(held, cts, staged_safe())
-        if not are_finite(found):
-            found = pull(held, cts, True)
+        found = pull(held, cts, False)
+        if staged_safe() or not are_finite(found):
+            strong = pull(held, list(map(seeding.get(), cts)), True)
+            found = list(map(finite_or, strong, found))
         rest = iter(found)
         return [next(rest) if is_inexact(v.aval.dtype) else None for v in inputs]
 

@@ -20,6 +20,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.trace import JAX, KIND, TRACER, Tracer, ValueTracer
+from funcgraph.ops.strong import nothing
 from funcgraph.ops.structural import spread, zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
 from funcgraph.transforms.inspection import DESCENTS
@@ -126,11 +127,12 @@ class Tangents(NamedTuple):
         """Run the function on forward tracers."""
         n = len(self.varying)
         trace, dots = Forward(self.safe), iter(values[n:])
+        none = nothing if self.safe else zeros
         pairs = zip(values[:n], self.varying, strict=True)
         outs = self.fun(*[ForwardTracer(x, next(dots), trace) if v else x for x, v in pairs])
         mine = [type(y) is ForwardTracer and y._trace is trace for y in outs]
         primals = [y.value if m else y for y, m in zip(outs, mine, strict=True)]
-        changes = [y.tangent if m else zeros(y) for y, m in zip(outs, mine, strict=True)]
+        changes = [y.tangent if m else none(y) for y, m in zip(outs, mine, strict=True)]
         return [*primals, *(t for t, y in zip(changes, primals, strict=True) if _moves(y))]
 
     def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
@@ -165,7 +167,8 @@ class Pullback(NamedTuple):
         seeds = [(y.index, ct) for y, ct in pairs if type(y) is TapeTracer and y._trace is tape]
         sources = _chosen(values[:n], self.varying)
         found = backward(tape.end(), seeds, len(sources), self.safe)
-        return [zeros(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
+        none = nothing if self.safe else zeros
+        return [none(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
 
     def avals(self, avals: Sequence[Aval]) -> tuple[Aval, ...]:
         """Return the avals of the varying arguments."""

@@ -13,6 +13,7 @@ from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.trace import Tracer, refuse_closures
 from funcgraph.errors import CustomRuleError
+from funcgraph.ops.strong import as_given, computed_zeros, nothing, seeding, strong_opaque
 from funcgraph.ops.structural import reduce_sum, zeros
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.inspection import DESCENTS
@@ -108,9 +109,19 @@ def _forward(args: Any, tangents: Any, attrs: dict[str, Any], safe: bool) -> Any
             f"rule for reverse mode only. Add one: {rules.name}.defjvp(rule)."
         )
     rules.check_fixed([t is not None for t in tangents])
-    dots = [zeros(a) if t is None else t for t, a in zip(tangents, args, strict=True)]
-    outs, changes = rules.jvp(args, dots)
-    return tuple(outs), tuple(changes)
+    none = nothing if safe else zeros
+    dots = [none(a) if t is None else t for t, a in zip(tangents, args, strict=True)]
+    outs, changes = _seeded(safe, rules.jvp, args, dots)
+    return tuple(outs), strong_opaque(changes, dots) if safe else tuple(changes)
+
+
+def _seeded(safe: bool, rule: Any, *args: Any) -> Any:
+    """Call a rule of the user's: derivatives that it takes start from those it is given."""
+    token = seeding.set(as_given if safe else computed_zeros)
+    try:
+        return rule(*args)
+    finally:
+        seeding.reset(token)
 
 
 def _jvp(tangents: Any, y: Any, *args: Any, rules: Rules, safe: bool, recorded: _Recorded) -> Any:
@@ -130,6 +141,11 @@ def _augment(args: Any, attrs: dict[str, Any], varying: Any) -> Any:
 
 
 def _vjp(g: Any, y: Any, *args: Any, rules: Rules, safe: bool, recorded: _Recorded) -> Any:
+    found = _seeded(safe, _pull, rules, g, args)
+    return strong_opaque(found, g) if safe else found
+
+
+def _pull(rules: Rules, g: Any, args: Any) -> Any:
     if rules.fwd is not None:
         return rules.bwd(args, g)  # arguments, then residuals: bwd knows how many there are
     kept: list[bool] = []

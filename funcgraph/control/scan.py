@@ -18,6 +18,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.ops.indexing import index
+from funcgraph.ops.strong import nothing
 from funcgraph.ops.structural import moved, spread, stack, zeros
 from funcgraph.transforms.inspection import DESCENTS, FRAMES
 from funcgraph.transforms.partial import (
@@ -121,7 +122,8 @@ def _jvp(tangents: Any, y: Any, *args: Any, safe: bool, **attrs: Any) -> Any:
         ("scan jvp", carries, rows, flags, safe),
         lambda: _tangent_body(body, carries, rows, flags, safe),
     )
-    dots = [zeros(a) if t is None else t for a, t in zip(args, tangents, strict=True)]
+    none = nothing if safe else zeros
+    dots = [none(a) if t is None else t for a, t in zip(args, tangents, strict=True)]
     inputs: list[Any] = []
     counts = []
     parts = zip(*(_cut(v, carries, rows) for v in (args, dots, flags)), strict=True)
@@ -209,7 +211,8 @@ def _vjp(g: Any, y: Any, *args: Any, flags: Flags, safe: bool, **attrs: Any) -> 
         lambda: _backward_body(body, carries, rows, passes, flags, fixed),
     )
     _, vary_x, vary_constant = _cut(flags, carries, rows)
-    sums = [zeros(v.aval) for v in _chosen(body.inputs[carries + rows :], vary_constant)]
+    none = nothing if safe else zeros
+    sums = [none(v.aval) for v in _chosen(body.inputs[carries + rows :], vary_constant)]
     ct_carry, ct_ys = _cut(g, carries)
     stacked = [r for r, is_fixed in zip(residuals, fixed, strict=True) if not is_fixed]
     constants = _chosen(residuals, fixed)

@@ -31,6 +31,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import General, Primitive
 from funcgraph.core.simplify import prune
 from funcgraph.errors import NonDifferentiableError
+from funcgraph.ops.strong import nothing
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.inspection import DESCENTS
 from funcgraph.transforms.partial import Passes, cached, compiled, split, tangent_graph
@@ -182,7 +183,8 @@ class LoopPullback(NamedTuple):
         carries = len(cts)
         constants = {carries + k: x for k, x in enumerate(second)}
         varying = zip(second, flags[carries:], strict=True)
-        sums: list[Any] = [zeros(x) for x, flag in varying if flag]
+        none = nothing if self.safe else zeros
+        sums: list[Any] = [none(x) for x, flag in varying if flag]
         while kept:
             made = iter(kept.pop())
             residuals = [constants[k] if k in constants else next(made) for k in passes.sources]
@@ -300,7 +302,8 @@ def _jvp(tangents: Any, y: Any, *args: Any, safe: bool, varying: Any = None, **a
             *(t for t, flag in zip(moved_second, flags[carries:], strict=True) if flag),
         ]
 
-    dots = [zeros(x) if t is None else t for x, t in zip(args, tangents, strict=True)]
+    none = nothing if safe else zeros
+    dots = [none(x) if t is None else t for x, t in zip(args, tangents, strict=True)]
     lanes = loop.lanes.map_flags(lambda has: with_dots(has, has))
     further = Loop(ahead, moving, carries + sum(flags[:carries]), lanes)
     out = while_primitive(*with_dots(args, dots), **further.attrs)

@@ -71,13 +71,26 @@ class Elementwise:
 
     `keep` says which values the rules read: "x" the arguments, "y" the output. What they do not
     read is not kept for the backward pass. A rule must be linear in g, element by element.
+
+    What strong zeros (`ops.strong`) ask of it: `flat` are the arguments on which the value does not
+    depend where the slope by them is zero, if the others are constants (0 * x, relu); `border(y)`
+    says where an infinite slope is at the border of the domain, and the value finite (sqrt at 0,
+    but neither cbrt at 0 nor log; default: nowhere).
     """
 
-    __slots__ = ("keep", "rules")
+    __slots__ = ("border", "flat", "keep", "rules")
 
-    def __init__(self, *rules: Rule | None, keep: str = "xy") -> None:
+    def __init__(
+        self,
+        *rules: Rule | None,
+        keep: str = "xy",
+        flat: tuple[int, ...] = (),
+        border: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.rules = rules
         self.keep = keep
+        self.flat = flat
+        self.border = border
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +170,7 @@ class Primitive:
       augment: augment(args, attrs, varying) gives (values, residuals, attrs): what reverse mode
         calls instead of the operation, where the forward pass prepares the backward pass; `varying`
         marks the arguments that are differentiated. The vjp rule finds the residuals behind the
-        arguments. Both rules take the keyword `safe`: whether a product with an exact zero is zero.
+        arguments. Both rules take the keyword `safe`: whether zeros are strong (`ops.strong`).
       forward: forward(args, tangents, attrs, safe) gives (values, tangents): what forward mode
         calls instead of operation and jvp rule, where the rule computes the values too.
 

@@ -25,7 +25,7 @@ relu = Unary(
     lambda x: np.maximum(x, 0),
     "jax.nn.relu",
     ufunc_aval(np.positive),
-    Elementwise(lambda g, y, x: g * greater(y, 0), keep="y"),
+    Elementwise(lambda g, y, x: g * greater(y, 0), keep="y", flat=(0,)),
 )
 
 

@@ -36,14 +36,20 @@ def _declare(cls: Any, ufunc: Any, derivative: Any, jax: Any, name: str | None) 
     return primitive
 
 
-def unary(ufunc: Any, *rule: Any, keep: str = "x", jax: Any = None, name: Any = None) -> Any:
+def unary(
+    ufunc: Any, *rule: Any, keep: str = "x", jax: Any = None, name: Any = None, **zeros: Any
+) -> Any:
     """Declare the primitive of a ufunc of one argument; without a rule it is constant."""
-    return _declare(Unary, ufunc, Elementwise(*rule, keep=keep) if rule else Zero(), jax, name)
+    derivative = Elementwise(*rule, keep=keep, **zeros) if rule else Zero()
+    return _declare(Unary, ufunc, derivative, jax, name)
 
 
-def binary(ufunc: Any, *rules: Any, keep: str = "x", jax: Any = None, name: Any = None) -> Any:
+def binary(
+    ufunc: Any, *rules: Any, keep: str = "x", jax: Any = None, name: Any = None, **zeros: Any
+) -> Any:
     """Declare the primitive of a ufunc of two arguments; without rules it is constant."""
-    return _declare(Binary, ufunc, Elementwise(*rules, keep=keep) if rules else Zero(), jax, name)
+    derivative = Elementwise(*rules, keep=keep, **zeros) if rules else Zero()
+    return _declare(Binary, ufunc, derivative, jax, name)
 
 
 def real_dtype(dtype: Any) -> Any:
@@ -108,6 +114,14 @@ def _logaddexp(g: Any, y: Any, a: Any, b: Any, base: float) -> Any:
     return g * where(tie, 0.5, exp(base * where(same, 0, a - y)))
 
 
+def _everywhere(y: Any) -> bool:
+    return True
+
+
+def _no_pole(y: Any) -> Any:
+    return isfinite(y)
+
+
 def _conj_if_complex(x: Any) -> Any:
     return conjugate(x) if is_complex(x) else x
 
@@ -116,16 +130,16 @@ def _conj_if_complex(x: Any) -> Any:
 # --- arithmetic ----------------------------------------------------------------------------------
 add = binary(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g, keep="")
 subtract = binary(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g, keep="")
-multiply = binary(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
-divide = binary(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b), keep="xy")
+multiply = binary(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, flat=(0, 1))
+divide = binary(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b), keep="xy", flat=(0,))
 negative = unary(np.negative, lambda g, y, x: -g, keep="")
 positive = unary(np.positive, lambda g, y, x: g, keep="")
 reciprocal = unary(np.reciprocal, lambda g, y, x: -g * (y * y), keep="y")
 square = unary(np.square, lambda g, y, x: g * (x + x))
-sqrt = unary(np.sqrt, lambda g, y, x: g / (y + y), keep="y")
+sqrt = unary(np.sqrt, lambda g, y, x: g / (y + y), keep="y", border=_everywhere)
 cbrt = unary(np.cbrt, lambda g, y, x: g / (3 * (y * y)), keep="y")
-power = binary(np.power, _pow_base, _pow_exponent, keep="xy")
-float_power = binary(np.float_power, _pow_base, _pow_exponent, keep="xy")
+power = binary(np.power, _pow_base, _pow_exponent, keep="xy", border=_no_pole)
+float_power = binary(np.float_power, _pow_base, _pow_exponent, keep="xy", border=_no_pole)
 remainder = binary(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
 fmod = binary(np.fmod, lambda g, y, a, b: g, lambda g, y, a, b: -g * trunc(a / b))
 hypot = binary(np.hypot, lambda g, y, a, b: _hypot(g, y, a), lambda g, y, a, b: _hypot(g, y, b), keep="xy")
@@ -133,7 +147,7 @@ deg2rad = unary(np.deg2rad, lambda g, y, x: g * (math.pi / 180), keep="")
 rad2deg = unary(np.rad2deg, lambda g, y, x: g * (180 / math.pi), keep="")
 radians = unary(np.radians, lambda g, y, x: g * (math.pi / 180), keep="")
 degrees = unary(np.degrees, lambda g, y, x: g * (180 / math.pi), keep="")
-ldexp = binary(np.ldexp, lambda g, y, a, b: ldexp(g, b), None)
+ldexp = binary(np.ldexp, lambda g, y, a, b: ldexp(g, b), None, flat=(0,))
 
 # --- exponentials and logarithms -----------------------------------------------------------------
 exp = unary(np.exp, lambda g, y, x: g * y, keep="y")
@@ -152,8 +166,8 @@ logaddexp2 = binary(np.logaddexp2, lambda g, y, a, b: _logaddexp(g, y, a, b, LN2
 sin = unary(np.sin, lambda g, y, x: g * cos(x))
 cos = unary(np.cos, lambda g, y, x: -g * sin(x))
 tan = unary(np.tan, lambda g, y, x: g * (y * y + 1), keep="y")
-arcsin = unary(np.arcsin, lambda g, y, x: g / sqrt(1 - x * x))
-arccos = unary(np.arccos, lambda g, y, x: -g / sqrt(1 - x * x))
+arcsin = unary(np.arcsin, lambda g, y, x: g / sqrt(1 - x * x), border=_everywhere)
+arccos = unary(np.arccos, lambda g, y, x: -g / sqrt(1 - x * x), border=_everywhere)
 arctan = unary(np.arctan, lambda g, y, x: g / (x * x + 1))
 arctan2 = binary(np.arctan2, lambda g, y, a, b: g * (b / _nonzero(a * a + b * b)),
                  lambda g, y, a, b: -g * (a / _nonzero(a * a + b * b)))
@@ -161,7 +175,7 @@ sinh = unary(np.sinh, lambda g, y, x: g * cosh(x))
 cosh = unary(np.cosh, lambda g, y, x: g * sinh(x))
 tanh = unary(np.tanh, lambda g, y, x: g - g * (y * y), keep="y")
 arcsinh = unary(np.arcsinh, lambda g, y, x: g / sqrt(x * x + 1))
-arccosh = unary(np.arccosh, lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)))
+arccosh = unary(np.arccosh, lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), border=_everywhere)
 arctanh = unary(np.arctanh, lambda g, y, x: g / (1 - x * x))
 
 # --- choice and sign -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from funcgraph.core.aval import dtype_of, is_inexact
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import Elementwise
 from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.ops.strong import computed_zeros, finite_or
 from funcgraph.transforms.arguments import all_finite, check_like, gradient_of, name_of
 from funcgraph.transforms.naming import named_run
 from funcgraph.transforms.tape import Tape, TapeTracer, backward
@@ -199,7 +200,7 @@ class Run:
 
         Args:
           cotangents: Of the outputs; None: zero.
-          safe: Whether a product with an exact zero is zero, whatever the other factor.
+          safe: Whether zeros are strong (`ops.strong`).
         """
         self.arrivals = {}
         for place, (atom, ct) in enumerate(zip(self.graph.outputs, cotangents, strict=True)):
@@ -217,12 +218,29 @@ class Run:
                 step._opened.sweep(step.cotangents, safe)
         return [self.cotangent(v) for v in self.graph.inputs]
 
+    def unmark(self) -> None:
+        """Forget what strong zeros tell apart: all zeros of the sweep are zeros."""
+        for v, arrived in self.arrivals.items():
+            self.arrivals[v] = [
+                Arrival(a.step, a.place, computed_zeros(a.value), computed_zeros(a.total))
+                for a in arrived
+            ]
+        for step in self.steps:
+            step.cotangents = _unmarked(step.cotangents)
+            step.contributions = _unmarked(step.contributions)
+            for inner in step.inner:
+                inner.run.unmark()
+
     def _arrive(self, step: Step | None, place: int, atom: Any, ct: Any) -> None:
         if ct is None or not self.varies(atom):
             return
         previous = self.cotangent(atom)
         total = ct if previous is None else _sum(previous, ct, step)
         self.arrivals.setdefault(atom, []).append(Arrival(step, place, ct, total))
+
+
+def _unmarked(cts: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(None if ct is None else computed_zeros(ct) for ct in cts)
 
 
 def _sum(previous: Any, ct: Any, step: Step | None) -> Any:
@@ -405,7 +423,9 @@ def record(
     with np.errstate(all="ignore"):
         found = run.back(seeds, safe=False)
         if not all_finite(found):
-            found = run.back(seeds, safe=True)
+            marked = _unmarked(seeds)
+            found = list(map(finite_or, run.back(marked, safe=True), found))
+            run.unmark()
     seen = {id(ct) for ct in seeds}
     inputs = tuple(
         Leaf(name, path, v, x, gradient_of(x, ct, seen) if flag else None)

@@ -60,10 +60,12 @@ PI, SQRT2, SQRT_PI = math.pi, math.sqrt(2), math.sqrt(math.pi)
 TWO_OVER_SQRT_PI, SQRT_2PI = 2 / SQRT_PI, math.sqrt(2 * PI)
 
 
-def _row(name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = None) -> Any:
+def _row(
+    name: str, *rules: Any, keep: str = "x", jax: Any = None, ufunc: Any = None, **zeros: Any
+) -> Any:
     """Declare the primitive of scipy.special.<name>; without rules it is constant."""
     ufunc = ufunc or getattr(ss, name)
-    derivative = Elementwise(*rules, keep=keep) if rules else Zero()
+    derivative = Elementwise(*rules, keep=keep, **zeros) if rules else Zero()
     cls = {1: Unary, 2: Binary}.get(ufunc.nin, Primitive)
     jax = jax or f"jax.scipy.special.{name}"
     primitive = cls(name, ufunc, jax, ufunc_aval(ufunc), derivative)
@@ -147,7 +149,7 @@ expit = _row("expit", lambda g, y, x: g * (y * (1 - y)), keep="y")
 log_expit = _row("log_expit", lambda g, y, x: g * expit(-x),
                  jax=lambda jax, x: -jax.numpy.logaddexp(0, -x))
 logit = _row("logit", lambda g, y, x: g / (x * (1 - x)))
-entr = _row("entr", lambda g, y, x: -g * (log(x) + 1))
+entr = _row("entr", lambda g, y, x: -g * (log(x) + 1), border=lambda y: True)
 xlogy = _row("xlogy", lambda g, y, a, b: g * log(b), lambda g, y, a, b: g * _quotient(a, b))
 xlog1py = _row("xlog1py", lambda g, y, a, b: g * ew.log1p(b),
                lambda g, y, a, b: g * _quotient(a, 1 + b))

@@ -23,6 +23,7 @@ from funcgraph.errors import (
     StaticArgumentError,
     TracerConversionError,
 )
+from funcgraph.ops.strong import constant_seeds
 from funcgraph.sparse.dependencies import scipy_sparse, size_of
 from funcgraph.sparse.plan import Plan, plan_columns, plan_symmetric
 from funcgraph.sparse.sparsity import Argnums, detected, detected_symmetric
@@ -192,7 +193,8 @@ class _Products:
             part = seeds[:, start:stop].reshape(-1, *shape_of(x))
             parts.append(part.astype(dtype_of(x)))
             start = stop
-        found = tree.leaves(vmap(self.map)(*tree.unflatten(self.structure, parts)))
+        with constant_seeds():
+            found = tree.leaves(vmap(self.map)(*tree.unflatten(self.structure, parts)))
         if self.plan.mode == "fwd":
             self._check_outputs(found, batch=1)
         flat = [np.reshape(np.asarray(y), (len(seeds), -1)) for y in found]

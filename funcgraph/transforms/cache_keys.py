@@ -41,7 +41,7 @@ def difference(old: Any, new: Any) -> str:
     if old[0] != new[0]:
         return f"the arguments have another structure: {new[0]}, before {old[0]}"
     if old[3] != new[3]:
-        return "a derivative was not finite: with products in which an exact zero wins"
+        return "a derivative was not finite: with strong zeros"
     if old[2] != new[2]:
         return f"static arguments {dict(new[2].values)}, before {dict(old[2].values)}"
     changed = [

@@ -13,10 +13,16 @@ import numpy as np
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, Linear, Primitive
 from funcgraph.core.trace import Trace, ValueTracer, leaked, refuse_closures
-from funcgraph.ops.strong import strong_bilinear, strong_elementwise
+from funcgraph.ops.strong import (
+    nothing,
+    strong_bilinear,
+    strong_elementwise,
+    strong_general,
+    strong_linear,
+)
 from funcgraph.ops.structural import broadcast_to, cast, zeros
 
-__all__ = ["Forward", "ForwardTracer", "push"]
+__all__ = ["Forward", "ForwardTracer", "fit_dtype", "push"]
 
 
 class ForwardTracer(ValueTracer):
@@ -31,7 +37,7 @@ class ForwardTracer(ValueTracer):
 
 
 class Forward(Trace):
-    """The trace of forward mode; `safe` makes products with an exact zero zero."""
+    """The trace of forward mode; if `safe`, zeros are strong, see `ops.strong`."""
 
     __slots__ = ("alive", "safe")
 
@@ -70,8 +76,14 @@ class Forward(Trace):
             )
         if t is None:
             return y
-        dtype = dtype_of(y)
-        return ForwardTracer(y, t if dtype_of(t) is dtype else cast(t, dtype), self)
+        return ForwardTracer(y, fit_dtype(t, dtype_of(y), self.safe), self)
+
+
+def fit_dtype(t: Any, dtype: Any, safe: bool) -> Any:
+    """Return a tangent in the dtype of its primal."""
+    if t is None or dtype_of(t) == dtype:
+        return t
+    return strong_linear(lambda t: cast(t, dtype), t) if safe else cast(t, dtype)
 
 
 def push(
@@ -92,7 +104,7 @@ def push(
       args: The arguments, or stand-ins where the derivative does not read them.
       tangents: The tangents of the arguments; None is zero.
       attrs: The operation's static keywords.
-      safe: Whether a product with an exact zero is zero.
+      safe: Whether zeros are strong: those of the tangents are marked, as `ops.strong` says.
     """
     derivative = primitive.derivative
     if isinstance(derivative, Elementwise):
@@ -101,23 +113,48 @@ def push(
         n = len(args) if derivative.count is None else derivative.count
         if all(t is None for t in tangents[:n]):
             return None
-        moved = [zeros(a) if t is None else t for t, a in zip(tangents[:n], args, strict=False)]
+        none = nothing if safe else zeros
+        moved = [none(a) if t is None else t for t, a in zip(tangents[:n], args, strict=False)]
+        if safe:
+            return strong_linear(lambda ts: primitive(*ts, *args[n:], **attrs), tuple(moved))
         return primitive(*moved, *args[n:], **attrs)
     if isinstance(derivative, Bilinear):
         return _push_bilinear(primitive, args, tangents, attrs, safe)
     if primitive.augment is not None:  # its tangents are staged, with strong zeros or without
         attrs = {**attrs, "safe": safe}
+    elif safe:
+        return _push_general(primitive, y, args, tangents, attrs)
     return derivative.jvp(tuple(tangents), y, *args, **attrs)  # type: ignore[union-attr]
+
+
+def _push_general(primitive: Primitive, y: Any, args: Any, tangents: Any, attrs: Any) -> Any:
+    derivative: Any = primitive.derivative
+    places = [k for k, t in enumerate(tangents) if t is not None]
+
+    def rule(ts: Any) -> Any:
+        given: list[Any] = [None] * len(tangents)
+        for k, t in zip(places, ts, strict=True):
+            given[k] = t
+        out = derivative.jvp(tuple(given), y, *args, **attrs)
+        return out if primitive.many else (out,)
+
+    out = strong_general(rule, tuple(tangents[k] for k in places))
+    return out if primitive.many else out[0]
 
 
 def _push_elementwise(
     derivative: Elementwise, y: Any, shape: Any, args: Any, tangents: Any, attrs: Any, safe: bool
 ) -> Any:
     total = None
-    for rule, t in zip(derivative.rules, tangents, strict=False):
+    alone = sum(t is not None for t in tangents) == 1
+    for k, (rule, t) in enumerate(zip(derivative.rules, tangents, strict=False)):
         if t is None or rule is None:
             continue
-        part = strong_elementwise(rule, t, y, args, attrs) if safe else rule(t, y, *args, **attrs)
+        part = (
+            strong_elementwise(derivative, k, t, y, args, attrs, alone, back=False)
+            if safe
+            else rule(t, y, *args, **attrs)
+        )
         total = part if total is None else total + part
     if total is not None and shape_of(total) != shape:
         total = broadcast_to(total, shape)
@@ -127,16 +164,17 @@ def _push_elementwise(
 def _push_bilinear(primitive: Primitive, args: Any, tangents: Any, attrs: Any, safe: bool) -> Any:
     a, b = args
     ta, tb = tangents
+    varies = ta is not None and tb is not None
     first = second = None
     if ta is not None:
         first = (
-            strong_bilinear(lambda t, v: primitive(t, v, **attrs), ta, b)
+            strong_bilinear(lambda t, v: primitive(t, v, **attrs), ta, b, varies, back=False)
             if safe
             else primitive(ta, b, **attrs)
         )
     if tb is not None:
         second = (
-            strong_bilinear(lambda t, v: primitive(v, t, **attrs), tb, a)
+            strong_bilinear(lambda t, v: primitive(v, t, **attrs), tb, a, varies, back=False)
             if safe
             else primitive(a, tb, **attrs)
         )

@@ -15,6 +15,7 @@ from funcgraph import tree
 from funcgraph.core.aval import dtype_of, is_inexact, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import NonScalarOutputError
+from funcgraph.ops.strong import finite_or, seeding
 from funcgraph.transforms.arguments import (
     check_leaf,
     check_like,
@@ -97,15 +98,17 @@ def record(
 
 
 def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:
-    """Run the backward pass; once more with strong zeros if a gradient is not finite.
+    """Run the backward pass; once more with strong zeros where a gradient is not finite.
 
     That is why the sweep leaves the tape as it is.
     """
     with np.errstate(all="ignore"):
-        cts = backward(entries, seeds, count, safe=staged_safe())
-        if not are_finite(cts):
-            cts = backward(entries, seeds, count, safe=True)
-            explain_cotangents(entries, seeds, cts)
+        cts = backward(entries, seeds, count, safe=False)
+        if staged_safe() or not are_finite(cts):
+            marked = [(slot, seeding.get()(ct)) for slot, ct in seeds]
+            strong = backward(entries, marked, count, safe=True)
+            cts = list(map(finite_or, strong, cts))
+            explain_cotangents(entries, marked, cts)
     return cts
 
 

@@ -16,6 +16,7 @@ from funcgraph import tree
 from funcgraph.core.aval import dtype_of, is_inexact, shape_of
 from funcgraph.errors import GradientDtypeError, NonScalarOutputError, TangentMismatchError
 from funcgraph.ops.indexing import index
+from funcgraph.ops.strong import constant_seeds
 from funcgraph.ops.structural import moved, reshape
 from funcgraph.transforms.arguments import check_leaf, name_of, positions, select, substitute
 from funcgraph.transforms.gradient import grad, leaf_name, vjp
@@ -122,7 +123,8 @@ def jacfwd(
         out = linearize(restricted, *chosen, has_aux=has_aux)
         pushforward = out[1]
         basis = tree.unflatten(structure, _basis(leaves))
-        columns = vmap(pushforward, chunk_size=chunk_size)(*basis)
+        with constant_seeds():
+            columns = vmap(pushforward, chunk_size=chunk_size)(*basis)
 
         def nest(column: Any) -> Any:
             blocks = _blocks(column, leaves)
@@ -187,7 +189,8 @@ def jacrev(
         for y in outs:
             _check_output(name, y, holomorphic)
         basis = tree.unflatten(structure, _basis(outs))
-        rows = vmap(pullback, chunk_size=chunk_size)(basis)
+        with constant_seeds():
+            rows = vmap(pullback, chunk_size=chunk_size)(basis)
         leaves, inner = tree.flatten(rows)
         parts = zip(*(_blocks(row, outs) for row in leaves), strict=True)
         nested = [_pack(argnums, tree.unflatten(inner, part)) for part in parts]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.core.aval import aval_of, dtype_of
+from funcgraph.core.aval import aval_of
 from funcgraph.core.primitive import Primitive, Zero, aligned
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import TangentMismatchError
-from funcgraph.ops.structural import cast
+from funcgraph.ops.strong import finite_or, seeding
 from funcgraph.transforms.arguments import (
     check_leaf,
     check_like,
@@ -26,7 +26,7 @@ from funcgraph.transforms.arguments import (
     run,
     snapshot,
 )
-from funcgraph.transforms.forward import Forward, ForwardTracer, push
+from funcgraph.transforms.forward import Forward, ForwardTracer, fit_dtype, push
 from funcgraph.transforms.gradient import leaf_name, record
 from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.nans import explain_replayed, watched_forward
@@ -50,8 +50,8 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
 
     (f(x), ∂f/∂x · v), by one forward sweep that carries values and tangents.
 
-    If the tangent comes out non-finite, the function is run once more with products in which an
-    exact zero wins (docs/conventions.md); so `fun` must be pure.
+    If the tangent comes out non-finite, the function is run once more with strong
+    zeros (docs/conventions.md); so `fun` must be pure.
 
     Args:
       fun: A function of the primals; it may return any pytree of arrays.
@@ -93,12 +93,15 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
     if now is not None:
         names = [functools.partial(leaf_name, name, primals, k) for k in range(len(leaves))]
         leaves = list(map(now.inspector.enter, leaves, names))
-    result = _run(fun, leaves, given, structure, has_aux, Forward(staged_safe()))
-    if not are_finite(result[1]):
-        result = _run(fun, leaves, given, structure, has_aux, Forward(safe=True))
-        if (watched := watched_forward(result[1])) is not None:
-            _run(fun, leaves, given, structure, has_aux, watched)
-    values, dots, out_structure, aux = result
+    values, dots, out_structure, aux = _run(
+        fun, leaves, given, structure, has_aux, Forward(safe=False)
+    )
+    if staged_safe() or not are_finite(dots):
+        marked = _marked(given)
+        strong = _run(fun, leaves, marked, structure, has_aux, Forward(safe=True))[1]
+        dots = list(map(finite_or, strong, dots))
+        if (watched := watched_forward(dots)) is not None:
+            _run(fun, leaves, marked, structure, has_aux, watched)
     value = tree.unflatten(out_structure, values)
     dot = _like_output(out_structure, values, dots)
     return (value, dot, aux) if has_aux else (value, dot)
@@ -124,6 +127,12 @@ def _run(
     values = [x.value if _mine(x, trace) else x for x in outs]
     dots = [x.tangent if _mine(x, trace) else None for x in outs]
     return values, dots, out_structure, aux
+
+
+def _marked(tangents: list[Any]) -> list[Any]:
+    """Return the tangents that a function is called with, with strong zeros."""
+    mark = seeding.get()
+    return [None if t is None else mark(t) for t in tangents]
 
 
 def _mine(x: Any, trace: Forward) -> bool:
@@ -172,10 +181,12 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(primals, tangents, r.leaves, r.inputs)
         with np.errstate(all="ignore"):
-            dots = _replay(r.entries, given, r.slots, safe=staged_safe())
-            if not are_finite(dots):
-                every = _replay(r.entries, given, list(range(len(r.entries))), safe=True)
-                dots = [None if s is None else every[s] for s in r.slots]
+            dots = _replay(r.entries, given, r.slots, safe=False)
+            if staged_safe() or not are_finite(dots):
+                slots = list(range(len(r.entries)))
+                every = _replay(r.entries, _marked(given), slots, safe=True)
+                strong = [None if s is None else every[s] for s in r.slots]
+                dots = list(map(finite_or, strong, dots))
                 explain_replayed(r.entries, dots, every)
         return _like_output(r.outputs, r.values, dots)
 
@@ -199,15 +210,12 @@ def _replay(entries: list[Any], tangents: list[Any], slots: list[Any], safe: boo
         shape = None if primitive.many else out.shape
         t = push(primitive, y, shape, args, given, attrs, safe)
         if primitive.many:
-            dots[i : i + len(t)] = [fit_dtype(v, a) for v, a in zip(t, out, strict=True)]
+            dots[i : i + len(t)] = [
+                fit_dtype(v, a.dtype, safe) for v, a in zip(t, out, strict=True)
+            ]
         else:
-            dots[i] = fit_dtype(t, out)
+            dots[i] = fit_dtype(t, out.dtype, safe)
     return [None if s is None else dots[s] for s in slots]
-
-
-def fit_dtype(t: Any, aval: Any) -> Any:
-    """Return a tangent in the dtype of its primal."""
-    return t if t is None or dtype_of(t) == aval.dtype else cast(t, aval.dtype)
 
 
 _stop = Primitive(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Graph
 from funcgraph.core.simplify import prune, simplify
+from funcgraph.ops.strong import nothing
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.forward import Forward, ForwardTracer
 from funcgraph.transforms.named_tape import new_tape
@@ -54,7 +55,7 @@ def tangent_graph(graph: Graph, varying: Flags, safe: bool = False) -> Graph:
 
     def tangents(*args: Any) -> list[Any]:
         n = len(graph.inputs)
-        trace = Forward(safe)
+        trace, none = Forward(safe), nothing if safe else zeros
         rest = iter(args[n:])
         traced = [
             ForwardTracer(x, next(rest), trace) if flag else x
@@ -63,7 +64,7 @@ def tangent_graph(graph: Graph, varying: Flags, safe: bool = False) -> Graph:
         outs = graph.run(*traced)
         mine = [type(y) is ForwardTracer and y._trace is trace for y in outs]
         return [
-            y.tangent if m else zeros(a)
+            y.tangent if m else none(a)
             for y, m, a in zip(outs, mine, graph.output_avals, strict=True)
         ]
 
@@ -85,7 +86,7 @@ def split(graph: Graph, varying: Flags, safe: bool = False, free: Flags | None =
     """Return the forward and the backward pass of a graph.
 
     The residuals are the values of the forward pass that the staged backward pass closes over, but
-    for those that cost nothing to compute again. If `safe`, a product with an exact zero is zero;
+    for those that cost nothing to compute again. If `safe`, zeros are strong, see `ops.strong`;
     `free` marks inputs that cost nothing to keep (default: all).
     """
     at_hand = (True,) * len(graph.inputs) if free is None else free
@@ -108,7 +109,8 @@ def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
     pairs = [(y.index, ct) for y, m, ct in zip(outs, mine, seeds, strict=True) if m]
     found = backward(entries, pairs, sum(varying), safe)
     sources = [x for x, flag in zip(inputs, varying, strict=True) if flag]
-    cts = [zeros(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
+    none = nothing if safe else zeros
+    cts = [none(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
     results = tuple(back.atom(ct) for ct in cts)
     reads = {
         x.var: v

@@ -75,8 +75,8 @@ def source(fun: Callable[..., Any], *, style: str = "numpy") -> Callable[..., An
     Loops and branches are Python's, over functions of their own; constants are included. Of
     containers other than dicts, lists and tuples it takes and returns the tuple of the leaves.
 
-    Where a derivative is not finite, `grad` computes it again with products in which an exact zero
-    wins; the text does not.
+    Where a derivative is not finite, `grad` computes it again with strong zeros
+    (docs/conventions.md); the text does not.
 
     Args:
       fun: A function of arrays (pytrees): the user's, a gradient, a compiled one, a step of

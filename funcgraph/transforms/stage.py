@@ -22,6 +22,7 @@ from funcgraph.core.origin import named, origin, replayed
 from funcgraph.core.primitive import REGISTRY, Primitive
 from funcgraph.core.trace import JAX, KIND, TRACER, Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
+from funcgraph.ops.strong import as_given, seeding
 from funcgraph.transforms.arguments import all_finite, run
 from funcgraph.transforms.inspection import inspection
 
@@ -45,7 +46,7 @@ class StrongZeros:
     """How derivatives are staged, and which were.
 
     Attributes:
-      safe: Whether products with an exact zero are zero.
+      safe: Whether zeros are strong (`ops.strong`).
       derivatives: What should be finite, and has no value yet.
     """
 
@@ -207,7 +208,7 @@ def _is_traced(x: Any) -> bool:
 def staged_safe() -> bool:
     """Return whether derivatives are to be staged with strong zeros."""
     plan = strong_zeros.get()
-    return plan is not None and plan.safe
+    return (plan is not None and plan.safe) or seeding.get() is as_given
 
 
 def are_finite(derivatives: list[Any]) -> bool:

@@ -20,7 +20,14 @@ from funcgraph.core.aval import Aval, dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, General, Linear, Primitive
 from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked, refuse_closures
 from funcgraph.ops.indexing import index_sum
-from funcgraph.ops.strong import strong_bilinear, strong_elementwise, strong_general
+from funcgraph.ops.strong import (
+    nothing,
+    strong_bilinear,
+    strong_elementwise,
+    strong_fit,
+    strong_general,
+    strong_linear,
+)
 from funcgraph.ops.structural import fit, zeros
 
 __all__ = ["Cotangents", "Tape", "TapeTracer", "backward", "pull", "sweep", "unpack"]
@@ -221,12 +228,12 @@ class Cotangents:
             if type(total) is _ndarray:
                 self.owned.add(slot)
 
-    def add_read(self, slot: int, entry: Any, ct: Any) -> bool:
+    def add_read(self, slot: int, entry: Any, ct: Any, safe: bool) -> bool:
         """Add the cotangent of an indexing operation; return False if it must be made dense."""
         primitive, _, args, _, attrs = entry
         x = args[0]
         if KIND[type(ct)] != NUMPY:
-            if len(args) > 1:
+            if len(args) > 1 or safe:  # their sum does not mark its zeros
                 return False
             _, cts, templates = self.reads.setdefault(slot, (x, [], []))
             cts.append(ct)
@@ -238,7 +245,7 @@ class Cotangents:
         if slot not in self.owned:
             previous = slots[slot]
             if previous is None:
-                slots[slot] = np.zeros(shape_of(x), dtype_of(x))
+                slots[slot] = np.full(shape_of(x), -0.0 if safe else 0.0, dtype_of(x))
             elif type(previous) is _ndarray:
                 slots[slot] = previous.copy()
             else:
@@ -262,7 +269,8 @@ def backward(entries: Any, seeds: list[tuple[int, Any]], count: int, safe: bool)
       entries: The tape; it is not changed.
       seeds: Pairs (slot, cotangent) of the outputs.
       count: Number of inputs.
-      safe: Whether a product with an exact zero is zero, whatever the other factor (slower).
+      safe: Whether zeros are strong (slower): those of the seeds and of the results are marked, as
+        `ops.strong` says.
     """
     if type(entries) is list:
         return sweep(entries, Cotangents([None] * len(entries)), seeds, count, safe)
@@ -328,12 +336,16 @@ def pull(cts: Cotangents, i: int, entry: Any, safe: bool) -> None:
     slots[i : i + n] = [None] * n
     derivative = primitive.derivative
     results: Any
-    if primitive.add_into is not None and cts.add_read(parents[0], entry, gs[0]):
+    if primitive.add_into is not None and cts.add_read(parents[0], entry, gs[0], safe):
         return
     if isinstance(derivative, Elementwise):
         results = _pull_elementwise(derivative, gs[0], y, args, parents, attrs, safe)
     elif isinstance(derivative, Linear):
-        results = derivative.transpose(gs[0], *args, **attrs)
+        results = (
+            strong_linear(lambda g: derivative.transpose(g, *args, **attrs), gs[0])
+            if safe
+            else derivative.transpose(gs[0], *args, **attrs)
+        )
         if derivative.count == 1:
             results = (results,)
     elif isinstance(derivative, Bilinear):
@@ -342,18 +354,19 @@ def pull(cts: Cotangents, i: int, entry: Any, safe: bool) -> None:
         results = _pull_general(primitive, gs, y, args, parents, attrs, safe)
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
-            cts.add(slot, fit(ct, x))
+            cts.add(slot, strong_fit(ct, x) if safe else fit(ct, x))
 
 
 def _pull_elementwise(
     derivative: Elementwise, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
 ) -> list[Any]:
     out: list[Any] = []
-    for rule, slot in zip(derivative.rules, parents, strict=False):
+    for k, (rule, slot) in enumerate(zip(derivative.rules, parents, strict=False)):
         if slot is None or rule is None:
             out.append(None)
         elif safe:
-            out.append(strong_elementwise(rule, g, y, args, attrs))
+            alone = sum(p is not None for p in parents) == 1
+            out.append(strong_elementwise(derivative, k, g, y, args, attrs, alone, back=True))
         else:
             out.append(rule(g, y, *args, **attrs))
     return out
@@ -370,21 +383,22 @@ def _pull_general(
 ) -> Any:
     derivative: Any = primitive.derivative
     if primitive.many:
-        gs = [zeros(v) if c is None else c for c, v in zip(gs, y, strict=True)]
+        none = nothing if safe else zeros
+        gs = [none(v) if c is None else c for c, v in zip(gs, y, strict=True)]
     g = tuple(gs) if primitive.many else gs[0]
     if primitive.augment is not None:  # it has passes of its own, with strong zeros or without
         return derivative.vjp(g, y, *args, **attrs, safe=safe)
-    if derivative.vjp is None:
-        results = _transposed(derivative, g, y, args, parents, attrs, safe)
-    else:
-        results = derivative.vjp(g, y, *args, **attrs)
-    if not safe:
-        return results
-    return [None if r is None else strong_general(r, tuple(gs)) for r in results]
+
+    def rule(g: Any) -> Any:
+        if derivative.vjp is None:
+            return _transposed(derivative, g, y, args, parents, attrs)
+        return derivative.vjp(g, y, *args, **attrs)
+
+    return strong_general(rule, g) if safe else rule(g)
 
 
 def _transposed(
-    derivative: General, g: Any, y: Any, args: Any, parents: Any, attrs: dict[str, Any], safe: bool
+    derivative: General, g: Any, y: Any, args: Any, parents: Any, attrs: dict[str, Any]
 ) -> list[Any]:
     """Transpose the linear function jvp: run it on a tape of its own and sweep back."""
     tape = Tape()
@@ -396,7 +410,7 @@ def _transposed(
     pairs = zip(dots, g, strict=True) if type(y) is tuple else [(dots, g)]
     seeds = [(t.index, fit(ct, t)) for t, ct in pairs if type(t) is TapeTracer and t._trace is tape]
     count = sum(t is not None for t in tangents)
-    cts = iter(backward(tape.end(), seeds, count, safe))
+    cts = iter(backward(tape.end(), seeds, count, safe=False))
     return [None if t is None else next(cts) for t in tangents]
 
 
@@ -405,16 +419,17 @@ def _pull_bilinear(
 ) -> tuple[Any, Any]:
     a, b = args
     first, second = derivative.transposes
+    varies = None not in parents
     ct_a = ct_b = None
     if parents[0] is not None:
         ct_a = (
-            strong_bilinear(lambda ct, v: first(ct, a, v, **attrs), g, b)
+            strong_bilinear(lambda ct, v: first(ct, a, v, **attrs), g, b, varies, back=True)
             if safe
             else first(g, a, b, **attrs)
         )
     if parents[1] is not None:
         ct_b = (
-            strong_bilinear(lambda ct, v: second(ct, v, b, **attrs), g, a)
+            strong_bilinear(lambda ct, v: second(ct, v, b, **attrs), g, a, varies, back=True)
             if safe
             else second(g, a, b, **attrs)
         )

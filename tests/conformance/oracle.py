@@ -134,7 +134,7 @@ def check_adjoint(p: Problem) -> None:
 
 
 def check_strong(p: Problem) -> None:
-    """Products in which an exact zero wins change nothing where all numbers are finite."""
+    """Strong zeros change nothing where all numbers are finite."""
     ts, cts = random_like(p.xs, 1), random_like(p.f(*p.xs), 2)
 
     def derivatives() -> Any:

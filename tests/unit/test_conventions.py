@@ -81,6 +81,16 @@ FINITE = [
     Row("np.sinc(x)", 0.0, 0.0, 0.0, "0", "the series at 0"),
 ]
 
+UNDEFINED = [
+    Row("np.sqrt(x) ** 2", 0.0, NAN, NAN, "nan", "x, but 0 * inf says nothing"),
+    Row("np.log(np.exp(x))", 1000.0, NAN, NAN, "nan", "x, but exp overflows"),
+    Row("np.exp(np.log(x))", 0.0, NAN, NAN, "nan", "x"),
+    Row("1 / (1 / x)", 0.0, NAN, NAN, "nan", "x"),
+    Row("np.cbrt(x**3)", 0.0, NAN, NAN, "none", "x; cbrt is defined on both sides of 0"),
+    Row("np.log(x**2)", 0.0, NAN, NAN, "nan", "a pole"),
+    Row("np.sqrt(x) * np.sqrt(x)", 0.0, NAN, NAN, "nan", "x"),
+]
+
 DIFFERENT = [
     Row(
         "np.real(np.arccosh(x))",
@@ -112,7 +122,9 @@ def _gradient(transform: Any, namespace: Any, row: Row) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::funcgraph.errors.GradientDisconnected")
-@pytest.mark.parametrize("row", KINKS + FINITE + DIFFERENT, ids=lambda r: f"{r.code} at {r.at}")
+@pytest.mark.parametrize(
+    "row", KINKS + FINITE + UNDEFINED + DIFFERENT, ids=lambda r: f"{r.code} at {r.at}"
+)
 def test_row(row):
     np.testing.assert_allclose(_gradient(fg.grad, np, row), row.ours, rtol=1e-12)
     if tuple(map(int, jax.__version__.split(".")[:2])) <= row.last:
@@ -128,6 +140,19 @@ def test_finite_rows_in_forward_mode_and_second_order(row):
         _, hv = fg.jvp(fg.grad(f), (x,), (np.ones_like(x),))
     np.testing.assert_allclose(t, np.sum(row.ours), rtol=1e-12)
     assert not np.isnan(hv).any()
+
+
+@pytest.mark.parametrize("row", UNDEFINED, ids=lambda r: f"{r.code} at {r.at}")
+def test_undefined_rows_in_forward_mode_and_compiled(row):
+    f = eval(f"lambda x: {row.code}", {"np": np})
+    x = np.float64(row.at)
+
+    def pushed(x):
+        return fg.jvp(f, (x,), (np.float64(1),))[1]
+
+    with np.errstate(all="ignore"):
+        for derivative in (pushed, fg.jit(pushed), fg.jit(fg.grad(f)), fg.grad(fg.jit(f))):
+            assert np.isnan(derivative(x))
 
 
 def _text(value: Any) -> str:
@@ -153,9 +178,11 @@ def markdown(rows: list[Row]) -> list[str]:
 
 def test_the_document_has_every_row():
     document = DOCUMENT.read_text()
-    for line in markdown(KINKS) + markdown(FINITE) + markdown(DIFFERENT):
+    for line in markdown(KINKS) + markdown(FINITE) + markdown(UNDEFINED) + markdown(DIFFERENT):
         assert line in document, line
 
 
 if __name__ == "__main__":
-    print(*("\n".join(markdown(rows)) for rows in (KINKS, FINITE, DIFFERENT)), sep="\n\n")
+    print(
+        *("\n".join(markdown(rows)) for rows in (KINKS, FINITE, UNDEFINED, DIFFERENT)), sep="\n\n"
+    )

@@ -14,6 +14,7 @@ from funcgraph.core.primitive import REGISTRY
 from funcgraph.errors import (
     NonDifferentiableError,
 )
+from funcgraph.ops.strong import constant_seeds
 from funcgraph.sparse import (
     jacobian_sparsity,
     sparse_jacobian,
@@ -262,7 +263,7 @@ def tangent_pattern(f: Any, xs: tuple[Any, ...]) -> Any:
         for i in range(np.size(x)):
             ts = [np.zeros(np.shape(v), aval_of(v).dtype) for v in xs]
             ts[k].reshape(-1)[i] = 1
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), constant_seeds():  # as a Jacobian does
                 changes = push(*ts)
             columns.append(np.concatenate([np.ravel(t) for t in changes]) != 0)
     rows = sum(np.size(y) for y in f(*xs))
