@@ -216,7 +216,9 @@ def value_and_grad(
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[Any, Any]:
         now = inspection.get()
         if now is not None and not now.inside:
-            return now.inspector.call(wrapped, *args, **kwargs)  # type: ignore[no-any-return]
+            # Not `wrapped`, which would refer to itself: a cycle for each function that is made.
+            again = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, strict=strict)
+            return now.inspector.call(again, *args, **kwargs)  # type: ignore[no-any-return]
         chosen = select(argnums, args)
         tape, leaves, structure, traced = watch(chosen, name, allow_int, holomorphic)
         try:

@@ -79,7 +79,11 @@ def vmap(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         now = inspection.get()
         if now is not None and not now.inside:
-            return now.inspector.call(wrapped, *args, **kwargs)
+            # Not `wrapped`, which would refer to itself: a cycle for each function that is made.
+            again = vmap(
+                fun, in_axes, out_axes, axis_name, axis_size, chunk_size=chunk_size, method=method
+            )
+            return now.inspector.call(again, *args, **kwargs)
         lanes = _Lanes(fun, in_axes, axis_size, args, kwargs)
         if method == "loop":
             parts = [lanes.call(lanes.lane(i)) for i in range(lanes.size)]

@@ -46,7 +46,8 @@ def test_message_of_the_forward_pass():
         "  If np.where does not take this value, keep its operand away from here as well: "
         "np.where(ok, f(np.where(ok, x, 1.0)), y).\n"
         "  in: y = np.log(x)\n"
-        f"  at {line(logs, 1)}"
+        f"  at {line(logs, 1)}\n"
+        "  help: python -m funcgraph help NonFiniteError"
     )
 
 
@@ -58,7 +59,8 @@ def test_message_of_the_backward_pass():
         "  cotangent that came in: 3.0 there\n"
         "  operand 0, the argument of grad of <lambda> at ['w']: float64[2], 0.0 there\n"
         "  in: y = np.sqrt(x)\n"
-        f"  at {line(roots, 1)}"
+        f"  at {line(roots, 1)}\n"
+        "  help: python -m funcgraph help NonFiniteError"
     )
 
 
