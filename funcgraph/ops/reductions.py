@@ -14,7 +14,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import General, Linear, Primitive, Zero
-from funcgraph.ops.elementwise import equal, maximum, minimum
+from funcgraph.ops.elementwise import equal, isnan, maximum, minimum
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import (
     cast,
@@ -271,7 +271,8 @@ def _extreme_jvp(t: Any, y: Any, x: Any, axes: Axes) -> Any:
 
 def _extreme_vjp(g: Any, y: Any, x: Any, axes: Axes) -> Any:
     mask, count = _ties(y, x, axes)
-    return (where(mask, _spread(g / count, x, axes), dtype_of(y).type(0)),)
+    rest = where(isnan(y), y, dtype_of(y).type(0))  # nan equals nothing, and has no derivative
+    return (where(mask, _spread(g / count, x, axes), _spread(rest, x, axes)),)
 
 
 def _extreme(name: str, ufunc: Any, jax_name: str) -> Primitive:

@@ -59,6 +59,15 @@ def test_ties_of_reductions(name: str, x: np.ndarray) -> None:
     assert_like_jax(lambda m, v: getattr(m, name)(v) ** 2 + getattr(m, name)(v * v), x)
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_the_gradient_of_nan_is_nan(name: str) -> None:
+    x = np.array([[1.0, np.nan, 3.0], [2.0, 2.0, np.inf]])
+    wanted = jax.grad(lambda x: jnp.sum(getattr(jnp, name)(x, 1)))(x)
+    f = fg.grad(lambda x: np.sum(getattr(np, name)(x, 1)))
+    np.testing.assert_array_equal(f(x), wanted)
+    np.testing.assert_array_equal(fg.jit(f)(x), wanted)
+
+
 @pytest.mark.parametrize("x", TIED, ids=len)
 @pytest.mark.parametrize("name", ["sort", "quantile", "percentile"])
 def test_ties_of_sorted_values(name: str, x: np.ndarray) -> None:
