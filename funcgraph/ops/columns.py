@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -25,6 +24,7 @@ __all__ = [
     "columns_of",
     "padded",
     "pieces",
+    "put_back",
     "scratch",
     "strided",
 ]
@@ -84,9 +84,8 @@ def pieces(n: int, length: int, size: int, limit: int) -> Iterator[tuple[slice, 
             yield slice(k, k + 1), slice(a, min(length, a + step))
 
 
-@contextmanager
-def scratch(size: int, dtype: Any) -> Iterator[Any]:
-    """Give an array of one axis for as long as the caller needs it."""
+def scratch(size: int, dtype: Any) -> Any:
+    """Return an array of one axis, for `put_back` when it is not needed any more."""
     need = size * dtype.itemsize
     try:
         memory = _spare.pop()
@@ -94,7 +93,12 @@ def scratch(size: int, dtype: Any) -> Iterator[Any]:
         memory = None
     if memory is None or len(memory) < need:
         memory = np.empty(need, np.uint8)
-    yield memory[:need].view(dtype)
+    return memory[:need].view(dtype)
+
+
+def put_back(array: Any) -> None:
+    """Keep the memory of an array from `scratch` for the next one."""
+    memory = array.base
     if len(memory) <= 2 * COLUMNS:
         _spare.append(memory)
 
@@ -128,18 +132,19 @@ class Columns:
         """
         before = None
         after = (slice(None),) * (len(self.outputs) - 1)
-        with scratch(self.rows * self.width, self.x.dtype) as buffer:
-            for images, lines in run:
-                if images != before:
-                    windows, before = self._windows(self.x[images]), images
-                view = windows[(..., lines, *after)] if self.few else windows[:, lines]
-                block = buffer[: view.size].reshape(view.shape)
-                block[...] = view
-                shape = (self.width, -1) if self.few else (-1, self.width)
-                matrix = block.reshape(shape).T if self.few else block.reshape(shape)
-                start = images.start * self.outputs[0] + lines.start
-                start *= prod(self.outputs[1:])
-                yield slice(start, start + len(matrix)), matrix
+        buffer = scratch(self.rows * self.width, self.x.dtype)
+        for images, lines in run:
+            if images != before:
+                windows, before = self._windows(self.x[images]), images
+            view = windows[(..., lines, *after)] if self.few else windows[:, lines]
+            block = buffer[: view.size].reshape(view.shape)
+            block[...] = view
+            shape = (self.width, -1) if self.few else (-1, self.width)
+            matrix = block.reshape(shape).T if self.few else block.reshape(shape)
+            start = images.start * self.outputs[0] + lines.start
+            start *= prod(self.outputs[1:])
+            yield slice(start, start + len(matrix)), matrix
+        put_back(buffer)
 
     def _windows(self, x: Any) -> Any:
         """Return all windows of some images."""

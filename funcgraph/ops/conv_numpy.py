@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.ops import columns
-from funcgraph.ops.columns import Columns, columns_of, padded, pieces, scratch, strided
+from funcgraph.ops.columns import Columns, columns_of, padded, pieces, put_back, scratch, strided
 from funcgraph.ops.threads import in_parallel
 from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
@@ -309,10 +309,11 @@ def _write_rows(
         target[...] = sums[:, start:stop].reshape(target.shape)
 
     def write(run: Any) -> None:
-        with scratch(found.rows * taps * c, w.dtype) as memory:
-            for rows, matrix in found.blocks(run):
-                terms = memory[: len(matrix) * taps * c].reshape(-1, taps * c)
-                add(rows, np.matmul(matrix, w, out=terms).reshape(-1, width, taps, c))
+        memory = scratch(found.rows * taps * c, w.dtype)
+        for rows, matrix in found.blocks(run):
+            terms = memory[: len(matrix) * taps * c].reshape(-1, taps * c)
+            add(rows, np.matmul(matrix, w, out=terms).reshape(-1, width, taps, c))
+        put_back(memory)
 
     in_parallel(write, found.runs)
 

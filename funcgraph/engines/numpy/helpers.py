@@ -1,6 +1,6 @@
 """The text of Python functions with all that they need: for primitives that are no call of NumPy.
 
-May import `core.aval`, `core.primitive`, `errors`, `engines.numpy.literals`.
+May import `core.aval`, `core.primitive`, `errors`, `ops`, `engines.numpy.literals`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import Primitive
 from funcgraph.engines.numpy.literals import value_text
 from funcgraph.errors import FuncgraphError, NoSourceError
+from funcgraph.ops.columns import put_back, scratch
+from funcgraph.ops.threads import in_parallel
 
 __all__ = ["Helpers"]
 
 
-# What functions of `core.aval` are for arrays of NumPy.
-_STAND_INS = {
+# What functions of ours are in a program for people: `core.aval` for arrays of NumPy, one thread,
+# memory from NumPy.
+_STAND_INS: dict[Any, str] = {
+    in_parallel: "def {name}(work, items):\n    return [work(item) for item in items]",
+    put_back: "def {name}(array):\n    pass",
+    scratch: "def {name}(size, dtype):\n    return np.empty(size, dtype)",
     dtype_of: "def {name}(x):\n    return np.asarray(x).dtype",
     ndim_of: "{name} = np.ndim",
     shape_of: "{name} = np.shape",
