@@ -43,10 +43,14 @@ def test_finite_where_jax_is_not(row) -> None:
 
 
 def test_different_from_jax() -> None:
+    jax = pytest.importorskip("jax")
     row = table.DIFFERENT[0]
     report = fg.compare(function_of(row), row.at, order=1, modes="rev")
-    assert report.verdicts == {"x": "known convention"}
-    assert f"docs/conventions.md#different-from-jax, row `{row.code}`" in str(report)
+    if tuple(map(int, jax.__version__.split(".")[:2])) <= row.last:
+        assert report.verdicts == {"x": "known convention"}
+        assert f"docs/conventions.md#different-from-jax, row `{row.code}`" in str(report)
+    else:  # JAX has mended it
+        assert report.verdicts == {"x": "agree"}
     right = fg.compare(function_of(row), 2 + 1j, order=1, modes="rev", against="jax")
     assert right.verdicts == {"x": "agree"}
 
