@@ -9,8 +9,8 @@ May import `core`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from funcgraph.core.aval import Aval, aval_of
@@ -85,6 +85,21 @@ class Equation:
             elif type(value) is tuple and value and all(isinstance(v, Graph) for v in value):
                 found.update((f"{name}[{k}]", v) for k, v in enumerate(value))
         return found
+
+    def with_graphs(self, change: Callable[[Graph], Graph]) -> Equation:
+        """Return the equation with each graph among the attributes changed; itself if none is."""
+        attrs = {name: _with_graphs(value, change) for name, value in self.attrs.items()}
+        same = all(attrs[name] is value for name, value in self.attrs.items())
+        return self if same else replace(self, attrs=attrs)
+
+
+def _with_graphs(value: Any, change: Callable[[Graph], Graph]) -> Any:
+    if isinstance(value, Graph):
+        return change(value)
+    if type(value) is tuple and any(isinstance(v, Graph) for v in value):
+        changed = tuple(_with_graphs(v, change) for v in value)
+        return value if all(a is b for a, b in zip(changed, value, strict=True)) else changed
+    return value
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

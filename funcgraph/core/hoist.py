@@ -40,7 +40,7 @@ def hoist(graph: Graph) -> Graph:
     read.update(v for e in graph.equations for v in e.inputs if isinstance(v, Var))
     for e in graph.equations:
         if e.subgraphs:
-            e = _with_graphs(e)
+            e = e.with_graphs(hoist)
         if e.primitive.name == "scan":
             equations += _Loop(e, constants, read).apart()
         else:
@@ -48,22 +48,6 @@ def hoist(graph: Graph) -> Graph:
     if equations == list(graph.equations):
         return graph
     return prune(Graph(graph.inputs, tuple(equations), graph.outputs, constants))
-
-
-def _with_graphs(e: Equation) -> Equation:
-    """Return the equation with the same done to the graphs it holds."""
-
-    def inside(value: Any) -> Any:
-        if isinstance(value, Graph):
-            return hoist(value)
-        if type(value) is tuple and any(isinstance(v, Graph) for v in value):
-            return tuple(map(inside, value))
-        return value
-
-    attrs = {name: inside(value) for name, value in e.attrs.items()}
-    if all(attrs[name] is value for name, value in e.attrs.items()):
-        return e
-    return replace(e, attrs=attrs)
 
 
 def _variables(atoms: Iterable[Atom]) -> list[Var]:

@@ -91,7 +91,7 @@ class _Simplifier:
                     self.same[v] = first
 
     def visit(self, e: Equation) -> None:
-        attrs = {name: _simple_value(v) for name, v in e.attrs.items()} if e.attrs else e.attrs
+        attrs = e.with_graphs(simplify).attrs if e.attrs else e.attrs
         e = Equation(e.primitive, tuple(map(self.now, e.inputs)), e.outputs, attrs, e.line, e.scope)
         while (rule := IDENTITIES.get(e.primitive.name)) is not None:
             found = rule(e, self.program)
@@ -144,15 +144,6 @@ class _Simplifier:
             return False
         self.constants[out] = value
         return True
-
-
-def _simple_value(value: Any) -> Any:
-    """Return an attribute with its graphs simplified."""
-    if isinstance(value, Graph):
-        return simplify(value)
-    if type(value) is tuple and any(isinstance(v, Graph) for v in value):
-        return tuple(map(_simple_value, value))
-    return value
 
 
 # One result for one graph: what is derived from graphs is found again by their identity.
