@@ -6,13 +6,12 @@ May import `core`.
 from __future__ import annotations
 
 import ast
-import linecache
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
 from funcgraph.core.graph import Equation
-from funcgraph.core.origin import BACKWARD
+from funcgraph.core.origin import BACKWARD, source_of
 
 __all__ = ["commented"]
 
@@ -55,18 +54,10 @@ def _is_backward(e: Equation) -> bool:
 
 
 def _comment(line: str, lines: list[str]) -> Iterator[str]:
-    text = _user_text(line)
+    text = source_of(line).partition("  #")[0]
+    text = textwrap.shorten(text, _LONGEST, placeholder=" ...")
     if text and not _says(text, lines):
         yield f"# {text}"
-
-
-def _user_text(line: str) -> str:
-    """Return the text of a line of the user; "" if it is not known."""
-    path, _, at = line.rpartition(":")
-    if not at.isdecimal() or path == "<string>":
-        return ""
-    text = linecache.getline(path, int(at)).partition("  #")[0]
-    return textwrap.shorten(text, _LONGEST, placeholder=" ...")
 
 
 def _says(text: str, lines: list[str]) -> bool:

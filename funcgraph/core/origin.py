@@ -5,8 +5,10 @@ May import `errors`.
 
 from __future__ import annotations
 
+import linecache
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgraph.errors import user_line
@@ -22,8 +24,10 @@ __all__ = [
     "named",
     "named_scope",
     "origin",
+    "place_of",
     "pulled",
     "replayed",
+    "source_of",
 ]
 
 BACKWARD = "backward"  # the outermost scope of what a sweep back asks for
@@ -34,6 +38,24 @@ class Origin(NamedTuple):
 
     line: str
     scope: str
+
+
+_NO_FILE = "<string>"  # of `python -c` and exec: programs share it, so no text belongs to it
+
+
+def place_of(line: str) -> str:
+    """Return `file:line` of a user's line, without the directories; "" if it is not known."""
+    path, _, row = line.rpartition(":")
+    if not row.isdecimal():
+        return ""
+    return f"line {row}" if path == _NO_FILE else f"{PurePath(path).name}:{row}"
+
+
+def source_of(line: str) -> str:
+    """Return the text of a user's line; "" if it cannot be read."""
+    path, _, row = line.rpartition(":")
+    readable = row.isdecimal() and path != _NO_FILE
+    return linecache.getline(path, int(row)).strip() if readable else ""
 
 
 _scope: ContextVar[str] = ContextVar("scope", default="")

@@ -5,16 +5,15 @@ May import `core`, `pictures.scene`.
 
 from __future__ import annotations
 
-import linecache
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Atom, Equation, Graph, Var
+from funcgraph.core.origin import place_of, source_of
 from funcgraph.core.text import ARRAY
 
 __all__ = [
@@ -187,11 +186,7 @@ _DETAILS: dict[str, Callable[[Equation], str]] = {
 
 def place_text(line: str) -> str:
     """Return `file:line: text` of a line of the user's program; "" if it is not known."""
-    path, _, number = line.rpartition(":")
-    if not number.isdecimal():
-        return ""
-    text = linecache.getline(path, int(number)).strip()
-    return f"{PurePath(path).name}:{number}" + (f": {text}" if text else "")
+    return ": ".join(filter(None, (place_of(line), source_of(line))))
 
 
 def flops_of(e: Equation) -> int:

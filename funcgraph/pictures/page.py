@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.origin import place_of, source_of
 from funcgraph.engines.numpy.literals import value_text
 from funcgraph.pictures.steps import Inner, Recording, Run, Step
 from funcgraph.pictures.summary import norm_text, summary
@@ -29,8 +30,6 @@ from funcgraph.pictures.words import (
     Names,
     call_text,
     local_formula,
-    place_of,
-    source_of,
 )
 
 __all__ = ["PageData"]

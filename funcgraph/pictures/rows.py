@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from funcgraph.core.origin import place_of, source_of
 from funcgraph.core.primitive import Elementwise
 from funcgraph.pictures.steps import Arrival, Inner, Leaf, Recording, Run, Step
 from funcgraph.pictures.summary import norm_text, number, value_text
@@ -18,8 +19,6 @@ from funcgraph.pictures.words import (
     Names,
     call_text,
     local_formula,
-    place_of,
-    source_of,
     title_of,
 )
 

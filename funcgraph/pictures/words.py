@@ -6,10 +6,8 @@ and what remains is written, where it is short. May import all layers below `pic
 
 from __future__ import annotations
 
-import linecache
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +24,6 @@ __all__ = [
     "Names",
     "call_text",
     "local_formula",
-    "place_of",
-    "source_of",
     "title_of",
 ]
 
@@ -39,22 +35,6 @@ _BINARY = {
     "equal": ("==", 3), "not_equal": ("!=", 3),
 }  # fmt: skip
 _COMPARISON, _ATOM = 3, 9
-_NO_FILE = "<string>"  # of `python -c` and exec: programs share it, so no text belongs to it
-
-
-def place_of(line: str) -> str:
-    """Return `file:line` of a user's line, without the directories; "" if it is not known."""
-    path, _, row = line.rpartition(":")
-    if not row.isdecimal():
-        return ""
-    return f"line {row}" if path == _NO_FILE else f"{Path(path).name}:{row}"
-
-
-def source_of(line: str) -> str:
-    """Return the text of a user's line; "" if it cannot be read."""
-    path, _, row = line.rpartition(":")
-    readable = row.isdecimal() and path != _NO_FILE
-    return linecache.getline(path, int(row)).strip() if readable else ""
 
 
 def title_of(recording: Recording) -> str:

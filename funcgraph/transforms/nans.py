@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import linecache
 from collections.abc import Callable
 from contextvars import Token
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact
+from funcgraph.core.origin import source_of
 from funcgraph.core.primitive import Elementwise, Primitive
 from funcgraph.errors import NonFiniteError
 from funcgraph.transforms.arguments import all_finite, name_of, run
@@ -189,16 +189,11 @@ class _Report(NamedTuple):
             f"result: {aval_of(y)}" + (f", {count} of them not finite" if count > 1 else ""),
             *details,
         ]
-        text = _source(self.place.line)
+        text = source_of(self.place.line)
         lines += [f"in: {text}"] if text else []
         error = NonFiniteError("\n  ".join(lines), self.place.line)
         error.operation, error.index = self.what, self.at
         return error
-
-
-def _source(line: str) -> str:
-    filename, _, number = line.rpartition(":")
-    return linecache.getline(filename, int(number)).strip() if number.isdigit() else ""
 
 
 def _operands(
