@@ -266,8 +266,11 @@ def refuse_closures(trace: Trace, primitive: Any, attrs: dict[str, Any], outs: A
 
 def unsupported(func: Any, why: str = "is not known to funcgraph") -> NoReturn:
     """Raise UnsupportedFunctionError for a NumPy or SciPy function applied to a tracer."""
-    module = getattr(func, "__module__", None) or "scipy.special"
-    name = f"{module}.{getattr(func, '__name__', func)}"
+    name = str(getattr(func, "__name__", func))
+    module = getattr(func, "__module__", None)
+    if module is None and getattr(sys.modules.get("scipy.special"), name, None) is func:
+        module = "scipy.special"  # its ufuncs do not say so
+    name = f"{module}.{name}" if module else name
     raise UnsupportedFunctionError(
         f"{name} {why}, so it has no gradient. Write it with differentiable operations "
         "(funcgraph.numpy), give it a derivative with a Primitive, or, if no derivative is "

@@ -6,6 +6,7 @@ May import `core`, `ops`, `numpy._register`.
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,12 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 # --- filled --------------------------------------------------------------------------------------
 
 
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """Return a shape, or one size, as integers."""
+    sizes = shape if isinstance(shape, tuple | list) or np.ndim(shape) else (shape,)
+    return tuple(map(operator.index, sizes))
+
+
 def _like(numpy_function: Any, make: Any) -> Any:
     def like(
         a: Any,
@@ -165,8 +172,8 @@ empty_like = _like(np.empty_like, np.zeros)  # zeros, lest chance enters a deriv
 @function(np.full)
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", **_: Any) -> Any:
     """Make an array of the given shape in which every element is fill_value (broadcast)."""
-    shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
-    return writable(frozen(st.broadcast_to(as_dtype(as_array(fill_value), dtype), shape)))
+    value = as_dtype(as_array(fill_value), dtype)
+    return writable(frozen(st.broadcast_to(value, _sizes(shape))))
 
 
 @function(np.full_like)
@@ -186,6 +193,16 @@ def full_like(
     return full(shape_of(a) if shape is None else shape, fill_value, dtype)
 
 
+def _sized(public: Any) -> Any:
+    """Let a function of a shape raise our errors on a traced one (NumPy's hide what is wrong)."""
+
+    @functools.wraps(public)
+    def make(shape: Any, *args: Any, **kwargs: Any) -> Any:
+        return public(_sizes(shape), *args, **kwargs)
+
+    return make
+
+
 def _made(public: Any) -> Any:
     """Let a function make arrays that can be written, inside a transformation."""
 
@@ -197,7 +214,7 @@ def _made(public: Any) -> Any:
     return make
 
 
-zeros, ones = _made(np.zeros), _made(np.ones)
+zeros, ones = _made(_sized(np.zeros)), _made(_sized(np.ones))
 zeros_like, ones_like = _made(zeros_like), _made(ones_like)
 empty_like, full, full_like = _made(empty_like), _made(full), _made(full_like)
 array, copy = _made(array), _made(copy)

@@ -144,7 +144,8 @@ def _message(name: str, cut: str) -> str:
         f"the gradient with respect to {name} is zero, because every path to the output is cut: "
         f"by {cut}, which has no derivative. Keep this leaf out of the differentiated arguments "
         "(argnums=, funcgraph.partition), give the operation a derivative "
-        "(funcgraph.custom_vjp), or ignore funcgraph.errors.GradientDisconnected."
+        "(funcgraph.custom_vjp), or ignore funcgraph.errors.GradientDisconnected.\n"
+        "  help: python -m funcgraph help GradientDisconnected"
     )
 
 

@@ -53,6 +53,7 @@ def test_the_warning_names_leaf_line_and_operation():
         "the gradient with respect to the argument of grad of loss at ['steps'][1] is zero, "
         f"because every path to the output is cut: by floor at {line}, which has no derivative."
     )
+    assert str(warning.message).endswith("\n  help: python -m funcgraph help GradientDisconnected")
     assert f"{warning.filename}:{warning.lineno}" == expected
 
 

@@ -22,6 +22,22 @@ def test_message_line_and_help():
     assert error.layer == ""
 
 
+def test_a_size_that_is_traced():
+    def table(n):
+        return fg.numpy.zeros((2, n))
+
+    with pytest.raises(errors.TracerConversionError, match="static_argnums"):
+        fg.jit(table)(3)
+    assert fg.jit(table, static_argnums=0)(3).shape == (2, 3)
+    assert fg.numpy.zeros(np.int64(2)).shape == fg.numpy.full(2, 1.0).shape == (2,)
+
+
+def test_a_function_of_the_users_is_not_taken_for_scipys():
+    doubled = np.frompyfunc(lambda x: 2 * x, 1, 1)
+    with pytest.raises(errors.UnsupportedFunctionError, match=r"^<lambda> \(vectorized\) is not"):
+        fg.grad(doubled)(3.0)
+
+
 def test_layer_stands_between():
     model = nn.serial(head=nn.Dense(2))
     _, params = model.init(fg.random.key(0), (-1, 3))
