@@ -108,26 +108,31 @@ class Tape(Trace):
 
     def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
         """Apply a primitive of two arguments and record it."""
+        px = py = None
         if type(x) is TapeTracer and x._trace is self:
-            px = x.index
-            x = x.value
-        else:
-            px = None
+            px, x = x.index, x.value
         if type(y) is TapeTracer and y._trace is self:
-            py = y.index
-            y = y.value
-        else:
-            py = None
+            py, y = y.index, y.value
         tx, ty = type(x), type(y)
-        if tx is ty is _ndarray or tx is ty is _float64:
+        if tx is ty is _ndarray:
             v = primitive.operator(x, y)
-            alike = tx is _float64 or (x.dtype is y.dtype is v.dtype and x.shape == y.shape)
-        elif ty is float and (tx is _ndarray or tx is _float64):
+            fits = x.dtype is y.dtype is v.dtype and (
+                x.shape == y.shape
+                or (py is None and x.shape == v.shape)
+                or (px is None and y.shape == v.shape)
+            )
+        elif tx is ty is _float64:
             v = primitive.operator(x, y)
-            alike = py is None and x.dtype is v.dtype
+            fits = True
+        elif (ty is float or ty is int) and (tx is _ndarray or tx is _float64):
+            v = primitive.operator(x, y)
+            fits = py is None and (tx is _float64 or x.dtype is v.dtype)
+        elif (tx is float or tx is int) and (ty is _ndarray or ty is _float64):
+            v = primitive.operator(x, y)
+            fits = px is None and (ty is _float64 or y.dtype is v.dtype)
         else:
             v = primitive.numpy(x, y) if KIND[tx] == NUMPY == KIND[ty] else primitive(x, y)
-            alike = False
+            fits = False
         if primitive.zero:
             return v
         out = TapeTracer()
@@ -135,10 +140,10 @@ class Tape(Trace):
         out._trace = self
         out.index = len(self.entries)
         kept = v if primitive.reads_output else None
-        if not (primitive.reads_arguments or (alike and v.nbytes <= _SMALL)):
+        if not primitive.reads_arguments and v.nbytes > _SMALL:
             x, y = _stand_in(x), _stand_in(y)
         self.append(
-            (primitive, kept, x, y, px, py) if alike else (primitive, kept, (x, y), (px, py), {})
+            (primitive, kept, x, y, px, py) if fits else (primitive, kept, (x, y), (px, py), {})
         )
         return out
 
@@ -291,14 +296,18 @@ def sweep(
         entry = entries[i]
         if entry is None:
             continue
-        rules = entry[0].rules
-        if rules is None or len(entry) == 5 or safe:
+        if safe or len(entry) == 5:
             pull(cts, i, unpack(entry), safe)
             continue
         g = slots[i]
         if g is None:
             continue
         slots[i] = None
+        rules = entry[0].rules
+        if rules is None:
+            slots[i] = g
+            pull(cts, i, unpack(entry), safe)
+            continue
         if len(entry) == 4:
             _, y, x, slot = entry
             ct = rules[0](g, y, x)
@@ -306,20 +315,20 @@ def sweep(
                 slots[slot] = ct
             else:
                 cts.add(slot, ct)
-        else:
-            _, y, a, b, slot, other = entry
-            if slot is not None and (rule := rules[0]) is not None:
-                ct = rule(g, y, a, b)
-                if slots[slot] is None:
-                    slots[slot] = ct
-                else:
-                    cts.add(slot, ct)
-            if other is not None and (rule := rules[1]) is not None:
-                ct = rule(g, y, a, b)
-                if slots[other] is None:
-                    slots[other] = ct
-                else:
-                    cts.add(other, ct)
+            continue
+        _, y, a, b, slot, other = entry
+        if slot is not None and (rule := rules[0]) is not None:
+            ct = rule(g, y, a, b)
+            if slots[slot] is None:
+                slots[slot] = ct
+            else:
+                cts.add(slot, ct)
+        if other is not None and (rule := rules[1]) is not None:
+            ct = rule(g, y, a, b)
+            if slots[other] is None:
+                slots[other] = ct
+            else:
+                cts.add(other, ct)
     for slot in list(reads):
         cts.settle(slot)
     return slots[:count]
