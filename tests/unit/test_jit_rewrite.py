@@ -125,3 +125,78 @@ def test_sums_by_products_with_ones(axes: tuple[int, ...]) -> None:
         np.testing.assert_allclose(fg.jit(f)(x), f(x), rtol=1e-12, atol=1e-12)
     text = program(lambda x: np.sum(x, axes), x).text
     assert ("np.matmul" in text) == (axes in ((2,), (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_softmax_is_written_out(axis: int, dtype: Any) -> None:
+    x = RNG.standard_normal((30, 40, 50)).astype(dtype) * 10
+    x[3, 4, 5], x[6, 7, 8] = -np.inf, 1e4
+    tolerance = 1e-12 if dtype == np.float64 else 1e-5
+    for f in (nn.softmax, nn.log_softmax):
+        value = lambda x, f=f: f(x, axis)
+        gradient = fg.grad(lambda x, f=f: np.sum(f(x, axis)[:2] ** 2))
+        assert f.__name__ not in operations(value, x)
+        for g in (value, gradient):
+            got, wanted = fg.jit(g)(x), g(x)
+            assert got.dtype == wanted.dtype == dtype
+            np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+    x[3, 4, 5], x[6, 7, 8] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        wanted = nn.softmax(x, axis)
+    got = fg.jit(lambda x: nn.softmax(x, axis))(x)
+    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_softmax_of_integers_and_of_few_axes() -> None:
+    for x in (np.arange(6).reshape(2, 3), np.arange(4.0), np.arange(3)):
+        got, wanted = fg.jit(nn.softmax)(x), nn.softmax(x)
+        assert got.dtype == wanted.dtype
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_products_of_columns_and_rows_are_arithmetic() -> None:
+    a, b = RNG.standard_normal((5, 90, 1)), RNG.standard_normal((5, 1, 80))
+    cases = {
+        "a stack": (a, b),
+        "one row": (a, b[0]),
+        "stacks of different axes": (a[:, None], b),
+        "matrices": (a[0], b[1]),
+        "integers": (np.arange(90)[:, None], np.arange(80)[None]),
+    }
+    for name, (a, b) in cases.items():
+        f = lambda a, b: np.matmul(a, b) + 1
+        assert operations(f, a, b) == ["multiply", "add"], name
+        np.testing.assert_allclose(fg.jit(f)(a, b), a @ b + 1, rtol=1e-12)
+    assert "matmul" in operations(lambda a, b: a @ b, np.ones((90, 1)), np.ones(1))
+    assert "matmul" in operations(lambda a, b: a @ b, np.ones((90, 2)), np.ones((2, 80)))
+
+
+def test_gradients_of_examples_are_outer_products() -> None:
+    w, x = RNG.standard_normal((120, 30)), RNG.standard_normal((7, 120))
+    f = fg.vmap(fg.grad(lambda w, x: np.sum(np.tanh(x @ w) ** 2)), (None, 0))
+    assert operations(f, w, x).count("matmul") == 1
+    np.testing.assert_allclose(fg.jit(f)(w, x), f(w, x), rtol=1e-12)
+
+
+PARTS = {
+    "all, apart": (np.s_[:, :, 0], np.s_[:, :, 1], np.s_[:, :, 2]),
+    "steps": (np.s_[::2], np.s_[1::2]),
+    "a gap": (np.s_[:, :, 0], np.s_[:, :, 2]),
+    "an overlap": (np.s_[:, :20], np.s_[:, 10:], np.s_[:5]),
+    "all over, twice": (np.s_[:20], np.s_[20:], np.s_[:]),
+    "numbers": (np.s_[0], np.s_[0], np.s_[-1]),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_cotangents_are_put_back_into_memory_that_is_there(name: str) -> None:
+    x = RNG.standard_normal((40, 60, 3))
+    f = lambda x: slices(*PARTS[name])(x) * 2 + 1
+    text = program(f, x).text
+    assert "np.zeros" not in text
+    assert (".fill(0)" in text) == (name not in ("all, apart", "steps"))
+    assert ("] += " in text) == (name not in ("all, apart", "steps", "a gap"))
+    compiled = fg.jit(f)
+    for k in (1, 2, 3):
+        np.testing.assert_allclose(compiled(x * k), f(x * k), rtol=1e-12)

@@ -15,7 +15,7 @@ from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import VIEWS
 from funcgraph.ops import conv_numpy, pooling
 
-__all__ = ["INTO", "Output", "Plan", "owners"]
+__all__ = ["INTO", "WHOLE", "Output", "Plan", "owners"]
 
 # Functions that write their result into memory they are given, and read their arguments meanwhile.
 INTO: dict[str, Callable[..., Any]] = {
@@ -30,6 +30,8 @@ INTO: dict[str, Callable[..., Any]] = {
         )
     },
 }  # fmt: skip
+# These read their arguments to the end, and no element of the result by itself.
+WHOLE = frozenset(["matmul", "concatenate", "index_sum", *INTO])
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ class Plan:
         end; a choice is written in three steps, the last of which reads all arguments but the
         first array.
         """
-        if e.primitive.name in ("matmul", "concatenate", *INTO):
+        if e.primitive.name in WHOLE:
             return []
         over = [v for v in e.inputs if isinstance(v, Var)]
         if e.primitive.name != "where":

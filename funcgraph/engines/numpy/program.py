@@ -20,13 +20,13 @@ from funcgraph.core.simplify import prune, simplify
 from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
-from funcgraph.engines.numpy.expressions import expression, is_strong, statements
+from funcgraph.engines.numpy.expressions import expression, index_text, is_strong, statements
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
-from funcgraph.engines.numpy.plan import INTO, Plan
+from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
-from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated
+from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated, coverage
 
 __all__ = ["Program", "compile_graph"]
 
@@ -89,12 +89,14 @@ def _writes(e: Equation) -> bool:
         return all(isinstance(v, Var) and v.aval.dtype == e.outputs[0].aval.dtype for v in e.inputs)
     if e.primitive.name in INTO:
         return _is_of_one_float(e)
+    if e.primitive.name == "index_sum":
+        return True
     return _is_ufunc(e) or (e.primitive.name == "where" and _by_bits(e))
 
 
 def _writes_blocks(e: Equation) -> bool:
     """Return whether, moreover, a block of the result depends on the same block of arguments."""
-    return _writes(e) and e.primitive.name not in ("matmul", "concatenate", *INTO)
+    return _writes(e) and e.primitive.name not in WHOLE
 
 
 class _Writer:
@@ -154,12 +156,24 @@ class _Writer:
             return self._choice(e, args, place)
         if name == "concatenate":
             return [f"np.concatenate(({', '.join(args)},), axis={e.attrs['axis']}, out={place})"]
+        if name == "index_sum":
+            return self._put_back(e, args, place)
         if name in INTO:
             attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
             return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
         if name == "matmul" and self._is_better_turned(e):
             return self._turned(e, args, place)
         return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
+
+    def _put_back(self, e: Equation, args: list[str], place: str) -> list[str]:
+        """Return the lines that write a sum of arrays, each in its place; sums only where they meet."""
+        templates = e.attrs["templates"]
+        apart, all_over = coverage(e.attrs["shape"], templates)
+        sign = "=" if apart else "+="
+        parts = zip(args, templates, strict=True)
+        return [f"{place}.fill(0)"] * (not all_over or not apart) + [
+            f"{place}[{index_text(t, [], self.bind)}] {sign} {g}" for g, t in parts
+        ]
 
     def _is_better_turned(self, e: Equation) -> bool:
         """Return whether few rows are multiplied by the transpose of a large matrix.

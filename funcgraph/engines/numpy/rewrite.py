@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import REGISTRY
 from funcgraph.core.simplify import prune
@@ -20,7 +21,8 @@ __all__ = ["rewrite"]
 
 def rewrite(graph: Graph) -> Graph:
     """Return an equal graph with fewer passes over large arrays."""
-    return prune(_without_broadcasts(_scaled_before(_side_by_side(_written_out(graph)))))
+    graph = _without_inner_axes(_side_by_side(_written_out(graph)))
+    return prune(_without_broadcasts(_scaled_before(graph)))
 
 
 def _uses(graph: Graph) -> dict[Any, int]:
@@ -42,20 +44,30 @@ def _written_out(graph: Graph) -> Graph:
     equations: list[Equation] = []
     for e in graph.equations:
         steps = _STEPS.get(e.primitive.name)
-        if steps is None or not isinstance(e.inputs[0], Var) or e.outputs[0].aval.dtype.kind != "f":
-            equations.append(e)
+        x = e.inputs[0] if steps else None
+        if isinstance(x, Var) and _same_type(e.outputs[0], x):
+            equations += _steps(e, steps or [])
         else:
-            equations += _steps(e, steps)
+            equations.append(e)
     return _changed(graph, equations)
 
 
 # Operations on x and earlier results, by number, as the primitives of `ops.activations` do them.
+# Reductions are along the axis of the equation, which they leave with the length 1.
 _X = "x"
 _STEPS: dict[str, list[tuple[Any, ...]]] = {
     "relu": [("maximum", _X, 0)],
     "sigmoid": [
         ("minimum", _X, 0), ("exp", "0"), ("absolute", _X), ("negative", "2"), ("exp", "3"),
         ("add", "4", 1), ("divide", "1", "5"),
+    ],
+    "softmax": [
+        ("reduce_max", _X), ("subtract", _X, "0"), ("exp", "1"), ("reduce_sum", "2"),
+        ("divide", "2", "3"),
+    ],
+    "log_softmax": [
+        ("reduce_max", _X), ("subtract", _X, "0"), ("exp", "1"), ("reduce_sum", "2"), ("log", "3"),
+        ("subtract", "1", "4"),
     ],
 }  # fmt: skip
 
@@ -64,11 +76,47 @@ def _steps(e: Equation, steps: list[tuple[Any, ...]]) -> list[Equation]:
     (x,), (out,) = e.inputs, e.outputs
     known: dict[Any, Any] = {_X: x}
     found = []
+
+    def step(name: str, inputs: tuple[Any, ...], result: Var, **attrs: Any) -> None:
+        found.append(Equation(REGISTRY[name], inputs, (result,), attrs, e.line, e.scope))
+
     for k, (name, *args) in enumerate(steps):
-        known[str(k)] = out if k == len(steps) - 1 else Var(out.aval)
         inputs = tuple(known[a] if isinstance(a, str) else a for a in args)
-        found.append(replace(e, primitive=REGISTRY[name], inputs=inputs, outputs=(known[str(k)],)))
+        if name.startswith("reduce"):
+            axis, shape = e.attrs["axis"], list(out.aval.shape)
+            del shape[axis]
+            reduced = Var(Aval(tuple(shape), out.aval.dtype))
+            step(name, inputs, reduced, axes=(axis,))
+            shape.insert(axis, 1)
+            known[str(k)] = Var(Aval(tuple(shape), out.aval.dtype))
+            step("reshape", (reduced,), known[str(k)], shape=tuple(shape))
+        else:
+            shapes = [v.aval.shape for v in inputs if isinstance(v, Var)]
+            aval = Aval(np.broadcast_shapes(*shapes), out.aval.dtype)
+            known[str(k)] = out if k == len(steps) - 1 else Var(aval)
+            step(name, inputs, known[str(k)])
     return found
+
+
+# --- a product of a column and a row is no sum: arithmetic, limited by memory alone ---------------
+
+
+def _without_inner_axes(graph: Graph) -> Graph:
+    return _changed(graph, [_as_outer(e) if _is_outer(e) else e for e in graph.equations])
+
+
+def _is_outer(e: Equation) -> bool:
+    """Return whether an equation multiplies columns (..., m, 1) by rows (..., 1, n)."""
+    if e.primitive.name != "matmul":
+        return False
+    a, b = e.inputs
+    if not (isinstance(a, Var) and isinstance(b, Var)) or a.aval.dtype != b.aval.dtype:
+        return False
+    return min(len(a.aval.shape), len(b.aval.shape)) >= 2 and a.aval.shape[-1] == 1
+
+
+def _as_outer(e: Equation) -> Equation:
+    return replace(e, primitive=REGISTRY["multiply"])
 
 
 # --- a sum of arrays in different places, side by side --------------------------------------------

@@ -1,7 +1,11 @@
-"""Sums of rows at repeated places, faster than one by one. May import `core`, `ops.indexing`."""
+"""Sums of arrays in places of a larger one, faster than one by one.
+
+May import `core`, `ops.indexing`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,10 +14,23 @@ import numpy as np
 from funcgraph.core.graph import Equation, Var
 from funcgraph.ops.indexing import ARRAY
 
-__all__ = ["add_rows", "are_rows_repeated"]
+__all__ = ["add_rows", "are_rows_repeated", "coverage"]
 
 _OFTEN = 8  # times that each place is named, on average
 _WIDE = 16  # elements of a row
+
+
+def coverage(shape: tuple[int, ...], templates: Sequence[Any]) -> tuple[bool, bool]:
+    """Return whether no element of an array is in two of some places, and whether all are in one.
+
+    Args:
+      shape: That of the array.
+      templates: The places, as indices of numbers and slices.
+    """
+    count = np.zeros(shape, np.uint8)
+    for template in templates:
+        count[template] = np.minimum(count[template], 1) + 1
+    return bool(count.max(initial=0) < 2), bool(count.min(initial=1))
 
 
 def are_rows_repeated(e: Equation) -> bool:
