@@ -10,7 +10,7 @@ import pytest
 import funcgraph as fg
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy import loops
-from funcgraph.engines.numpy.scalars import float_loop
+from funcgraph.engines.numpy.floats import float_loop
 
 RNG = np.random.default_rng(0)
 XS = RNG.standard_normal((9, 3))

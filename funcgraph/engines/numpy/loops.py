@@ -13,9 +13,9 @@ import numpy as np
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph
 from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.floats import float_loop
 from funcgraph.engines.numpy.memory import Buffers
 from funcgraph.engines.numpy.plan import Output
-from funcgraph.engines.numpy.scalars import float_loop
 
 __all__ = ["scan_loop", "while_loop"]
 

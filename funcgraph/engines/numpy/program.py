@@ -21,6 +21,7 @@ from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, index_text, is_strong, statements
+from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
@@ -166,7 +167,7 @@ class _Writer:
         return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
 
     def _put_back(self, e: Equation, args: list[str], place: str) -> list[str]:
-        """Return the lines that write a sum of arrays, each in its place; sums only where they meet."""
+        """Return the lines that write arrays into their places: sums only where they meet."""
         templates = e.attrs["templates"]
         apart, all_over = coverage(e.attrs["shape"], templates)
         sign = "=" if apart else "+="
@@ -402,7 +403,36 @@ def compile_graph(
     watched = tuple(v for v in dict.fromkeys(derivatives) if v in known or v in graph.inputs)
     outputs = (*graph.outputs, *watched)
     graph = hoist(simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants)))
-    program = Program(graph, donate_argnums, finite, len(watched))
+    floats = _float_program(graph, len(watched))
+    arrays = None if floats else _array_program(graph, donate_argnums, finite, len(watched))
+
+    def run(*inputs: Any) -> Any:
+        nonlocal arrays
+        try:
+            return floats(*inputs)  # type: ignore[misc]
+        except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
+            arrays = arrays or _array_program(graph, donate_argnums, finite, len(watched))
+            return arrays(*inputs)
+
+    return arrays or run
+
+
+def _float_program(graph: Graph, derivatives: int) -> Callable[..., Any] | None:
+    n = len(graph.outputs) - derivatives
+    avals = (*(v.aval for v in graph.inputs), *graph.output_avals[:n])
+    if any(prod(a.shape) > LARGEST for a in avals):
+        return None
+    graph = rewrite(to_look_at(graph, derivatives))
+    return float_program(graph, len(graph.outputs) - n)
+
+
+def _array_program(
+    graph: Graph,
+    donated: Sequence[int],
+    finite: Callable[[list[Any]], bool] | None,
+    derivatives: int,
+) -> Callable[..., Any]:
+    program = Program(graph, donated, finite, derivatives)
     function, workspaces, buffers = program.function, program.workspaces, Buffers(program.outputs)
     ends = tuple(
         x

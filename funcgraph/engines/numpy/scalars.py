@@ -1,16 +1,17 @@
-"""Loops over a few numbers, as Python loops over floats: an operation takes 20 ns instead of 300.
+"""Graphs of a few numbers as arithmetic of Python's floats: 20 ns an operation instead of 300.
 
-The body runs once on NumPy arrays of objects that write down the arithmetic they are asked for; so
+The graph runs once on NumPy arrays of objects that write down the arithmetic they are asked for; so
 shapes cost nothing at run time. Only float64 is a float of Python. Where Python raises an exception
-and NumPy gives inf or nan, the loop over arrays is run instead. May import `core`.
+and NumPy gives inf or nan, the program over arrays is run instead. May import `core`.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,9 @@ import numpy as np
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Graph, Var
 
-__all__ = ["float_loop"]
+__all__ = ["FUNCTIONS", "Body", "UnsupportedError", "not_finite"]
 
-_LARGEST = 16  # elements of an array
-_LONGEST = 3000  # lines of a body
-_FUNCTIONS = {
+FUNCTIONS = {
     "sin": math.sin, "cos": math.cos, "tan": math.tan, "exp": math.exp, "log": math.log,
     "sqrt": math.sqrt, "tanh": math.tanh, "sinh": math.sinh, "cosh": math.cosh,
     "arctan": math.atan, "expm1": math.expm1, "log1p": math.log1p,
@@ -31,9 +30,10 @@ _FUNCTIONS = {
 _OWN = frozenset([
     "add", "subtract", "multiply", "divide", "negative", "square", "power", "matmul", "reshape",
     "transpose", "broadcast", "copy", "getitem", "stack", "concatenate", "reduce_sum", "index_sum",
-    "index_add", "stop_gradient", *_FUNCTIONS,
+    "index_add", "stop_gradient", *FUNCTIONS,
 ])  # fmt: skip
 _DEEPEST = 20  # parentheses in parentheses
+_ZEROS = ("0", "0.0")  # x + 0 is x, but for the sign of a zero
 _NAMES = re.compile(r"\bt\d+\b")
 _MOST = {"getitem": 1, "index_add": 2}  # arguments: without arrays of indices
 _TEXTS = {
@@ -46,68 +46,107 @@ _TEXTS = {
 }  # fmt: skip
 
 
-class _UnsupportedError(Exception):
+class UnsupportedError(Exception):
     """The body has an operation that is not written for floats."""
 
 
 class _Number:
-    """A float of the program: arithmetic with it is written down, and gives another one."""
+    """A float of the program: arithmetic with it is written down, and gives another one.
 
-    __slots__ = ("lines", "text")
+    What is known is computed at once. A known zero makes a product zero, if the other factor is
+    finite: the program has to look at that.
 
-    def __init__(self, text: str, lines: list[str]) -> None:
+    Args:
+      text: Its name, or a number.
+      body: Where the lines go.
+      value: The number, if it is known.
+    """
+
+    __slots__ = ("body", "text", "value")
+
+    def __init__(self, text: str, body: Body, value: float | None = None) -> None:
         self.text = text
-        self.lines = lines
+        self.body = body
+        self.value = value
 
     def new(self, expression: str) -> _Number:
         """Write a line; return the number it assigns."""
-        if len(self.lines) > _LONGEST:
-            raise _UnsupportedError
-        name = f"t{len(self.lines)}"
-        self.lines.append(f"{name} = {expression}")
-        return _Number(name, self.lines)
+        lines = self.body.lines
+        name = f"t{len(lines)}"
+        lines.append(f"{name} = {expression}")
+        return _Number(name, self.body)
 
-    def __add__(self, other: Any) -> _Number:
-        return self.new(f"{self.text} + {_text(other)}")
+    def _binary(self, symbol: str, a: Any, b: Any) -> Any:
+        x, y = _known(a), _known(b)
+        if x is not None and y is not None:
+            value = _OPERATORS[symbol](x, y)
+            return _Number(_text(value), self.body, value)
+        if symbol in "+-" and y == 0:
+            return a
+        if (symbol == "+" and x == 0) or (symbol == "*" and x == 1):
+            return b
+        if symbol in "*/" and y == 1:
+            return a
+        if symbol == "*" and 0 in (x, y):
+            self.body.finite[_text(b if x == 0 else a)] = None
+            return _Number("0.0", self.body, 0.0)
+        if symbol == "power":
+            return self.new(f"power({_text(a)}, {_text(b)})")
+        return self.new(f"{_text(a)} {symbol} {_text(b)}")
 
-    def __radd__(self, other: Any) -> _Number:
-        return self.new(f"{_text(other)} + {self.text}")
+    def __add__(self, other: Any) -> Any:
+        return self._binary("+", self, other)
 
-    def __sub__(self, other: Any) -> _Number:
-        return self.new(f"{self.text} - {_text(other)}")
+    def __radd__(self, other: Any) -> Any:
+        return self._binary("+", other, self)
 
-    def __rsub__(self, other: Any) -> _Number:
-        return self.new(f"{_text(other)} - {self.text}")
+    def __sub__(self, other: Any) -> Any:
+        return self._binary("-", self, other)
 
-    def __mul__(self, other: Any) -> _Number:
-        return self.new(f"{self.text} * {_text(other)}")
+    def __rsub__(self, other: Any) -> Any:
+        return self._binary("-", other, self)
 
-    def __rmul__(self, other: Any) -> _Number:
-        return self.new(f"{_text(other)} * {self.text}")
+    def __mul__(self, other: Any) -> Any:
+        return self._binary("*", self, other)
 
-    def __truediv__(self, other: Any) -> _Number:
-        return self.new(f"{self.text} / {_text(other)}")
+    def __rmul__(self, other: Any) -> Any:
+        return self._binary("*", other, self)
 
-    def __rtruediv__(self, other: Any) -> _Number:
-        return self.new(f"{_text(other)} / {self.text}")
+    def __truediv__(self, other: Any) -> Any:
+        return self._binary("/", self, other)
 
-    def __pow__(self, other: Any) -> _Number:
-        return self.new(f"power({self.text}, {_text(other)})")
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._binary("/", other, self)
 
-    def __rpow__(self, other: Any) -> _Number:
-        return self.new(f"power({_text(other)}, {self.text})")
+    def __pow__(self, other: Any) -> Any:
+        return self._binary("power", self, other)
 
-    def __neg__(self) -> _Number:
-        return self.new(f"-{self.text}")
+    def __rpow__(self, other: Any) -> Any:
+        return self._binary("power", other, self)
+
+    def __neg__(self) -> Any:
+        return (
+            self._binary("*", -1.0, self) if self.value is not None else self.new(f"-{self.text}")
+        )
 
     def __bool__(self) -> bool:
-        raise _UnsupportedError
+        raise UnsupportedError
 
     def __getattr__(self, name: str) -> Callable[[], _Number]:
         """Return a method for each function: np.sin of an array of objects calls x.sin()."""
-        if name not in _FUNCTIONS:
+        if name not in FUNCTIONS:
             raise AttributeError(name)
         return lambda: self.new(f"{name}({self.text})")
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "power": math.pow,
+}  # fmt: skip
+
+
+def _known(x: Any) -> Any:
+    return x.value if isinstance(x, _Number) else x
 
 
 def _text(x: Any) -> str:
@@ -115,7 +154,7 @@ def _text(x: Any) -> str:
         return x.text
     x = x.item() if isinstance(x, np.generic) else x
     if type(x) not in (bool, int, float):
-        raise _UnsupportedError
+        raise UnsupportedError
     return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
 
 
@@ -125,47 +164,64 @@ def _array(value: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-def _fits(aval: Aval, kinds: str) -> bool:
-    known = aval.dtype == np.float64 or (
-        aval.dtype.kind in kinds and aval.dtype in (bool, np.int64)
-    )
-    return known and math.prod(aval.shape) <= _LARGEST
+def _is_number(aval: Aval, kinds: str) -> bool:
+    return aval.dtype == np.float64 or (aval.dtype.kind in kinds and aval.dtype in (bool, np.int64))
 
 
-class _Body:
-    """The lines of a loop's body, and the numbers it starts from and ends with."""
+class Body:
+    """The lines of a graph, and the numbers it starts from and ends with.
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+      graph: The graph.
+      largest: How many elements an array may have.
+      longest: How many lines there may be.
+    """
+
+    def __init__(self, graph: Graph, largest: int, longest: int) -> None:
+        made = (v for e in graph.equations for v in e.outputs)
+        for v, kinds in (*((v, "fb") for v in made), *((v, "fbi") for v in graph.inputs)):
+            if not _is_number(v.aval, kinds) or math.prod(v.aval.shape) > largest:
+                raise UnsupportedError
         self.lines: list[str] = []
+        self.finite: dict[str, None] = {}  # what has to be so
         self.env: dict[Var, Any] = {}
         self.inputs: list[list[str]] = []
         for v in graph.inputs:
-            if not _fits(v.aval, "fbi"):
-                raise _UnsupportedError
             names = [f"a{len(self.inputs)}_{k}" for k in range(math.prod(v.aval.shape))]
             self.inputs.append(names)
-            self.env[v] = self._numbers(names, v.aval.shape)
+            self.env[v] = self._numbers([_Number(t, self) for t in names], v.aval.shape)
         for v, value in graph.constants.items():
-            if not _fits(v.aval, "fbi"):
-                raise _UnsupportedError
-            texts = [_text(x) for x in np.asarray(value).reshape(-1)]
-            self.env[v] = self._numbers(texts, v.aval.shape)
+            if not _is_number(v.aval, "fbi") or math.prod(v.aval.shape) > largest:
+                raise UnsupportedError
+            known = [x.item() for x in np.asarray(value).reshape(-1)]
+            numbers = [_Number(_text(x), self, x) for x in known]
+            self.env[v] = self._numbers(numbers, v.aval.shape)
         for e in graph.equations:
             self._equation(e)
+            if len(self.lines) > longest:
+                raise UnsupportedError
         self.outputs = [[_text(x) for x in np.ravel(self._value(v))] for v in graph.outputs]
 
-    def _numbers(self, texts: list[str], shape: tuple[int, ...]) -> Any:
-        out = np.empty(len(texts), object)
-        out[:] = [_Number(t, self.lines) for t in texts]
+    def _numbers(self, numbers: list[_Number], shape: tuple[int, ...]) -> Any:
+        out = np.empty(len(numbers), object)
+        out[:] = numbers
         return out.reshape(shape)
+
+    def nested(self) -> list[str]:
+        """Return the lines, in which what is read once is written where it is read."""
+        results = [*self.finite, *(text for texts in self.outputs for text in texts)]
+        lines = _nested(self.lines, results)
+        if self.finite:
+            lines.append(f"if {not_finite(self.finite)}: raise ArithmeticError")
+        return lines
 
     def _value(self, atom: Any) -> Any:
         return self.env[atom] if isinstance(atom, Var) else atom
 
     def _equation(self, e: Any) -> None:
         name, (out, *more) = e.primitive.name, e.outputs
-        if more or not _fits(out.aval, "fb"):
-            raise _UnsupportedError
+        if more:
+            raise UnsupportedError
         values = [self._value(a) for a in e.inputs]
         if name in _TEXTS:
             result = self._elementwise(_TEXTS[name], values, out.aval)
@@ -175,7 +231,7 @@ class _Body:
             attrs = {**e.attrs, "dtype": object} if "dtype" in e.attrs else e.attrs
             result = e.primitive.numpy(*values, **attrs)
         else:
-            raise _UnsupportedError
+            raise UnsupportedError
         self.env[out] = _array(result, out.aval.shape)
 
     def _elementwise(self, text: str, values: Any, aval: Aval) -> Any:
@@ -184,19 +240,15 @@ class _Body:
             values = [float(v) if type(v) is int else v for v in values]
         out = np.empty(shape, object)
         columns = [np.broadcast_to(_array(v, np.shape(v)), shape) for v in values]
-        one = _Number("", self.lines)
+        one = _Number("", self)
         for at in np.ndindex(shape):
             out[at] = one.new(text.format(*[_text(c[at]) for c in columns]))
         return out
 
 
-def _tuple(names: list[str]) -> str:
-    return f"({', '.join(names)},)" if names else "()"
-
-
-def _row(names: list[str]) -> str:
-    """Return the text of a row: a number, or a tuple of them."""
-    return names[0] if len(names) == 1 else _tuple(names)
+def not_finite(texts: Iterable[str]) -> str:
+    """Return the text that asks whether one of some numbers is inf or nan."""
+    return " + ".join(f"{t} * 0.0" for t in texts) + " != 0.0"
 
 
 def _nested(lines: list[str], results: list[str]) -> list[str]:
@@ -214,74 +266,3 @@ def _nested(lines: list[str], results: list[str]) -> list[str]:
         else:
             out.append(f"{name} = {text}")
     return out
-
-
-def float_loop(
-    graph: Graph, carries: int, rows: int, length: int, reverse: bool
-) -> Callable[..., tuple[Any, ...]] | None:
-    """Return a function that runs a scan over floats; None if its body is not made of these.
-
-    The function raises ArithmeticError or ValueError where Python does and NumPy does not.
-    """
-    try:
-        body = _Body(graph)
-    except (_UnsupportedError, TypeError, AttributeError):
-        return None
-    carry, xs, constants = _parts(body.inputs, carries, rows)
-    end, ys = body.outputs[:carries], body.outputs[carries:]
-    flat = [n for part in carry for n in part]
-    lines = [f"{_tuple(flat)} = carry", f"{_tuple([n for c in constants for n in c])} = constants"]
-    lines += [f"y{k} = []" for k in range(len(ys))]
-    row = [_row(x) for x in xs]
-    lines.append(f"for {_tuple(row)} in zip(*rows):" if rows else "for _ in range(length):")
-    inner = _nested(body.lines, [n for part in body.outputs for n in part])
-    inner += [f"y{k}.append({_row(y)})" for k, y in enumerate(ys)]
-    if flat:
-        inner.append(f"{_tuple(flat)} = {_tuple([t for part in end for t in part])}")
-    lines += ["    " + line for line in inner or ["pass"]]
-    lines.append(f"return {_tuple(flat)}, {_tuple([f'y{k}' for k in range(len(ys))])}")
-    text = "def loop(carry, rows, constants, length):\n    " + "\n    ".join(lines) + "\n"
-    space: dict[str, Any] = {**_FUNCTIONS, "power": math.pow}
-    exec(compile(text, "<funcgraph loop>", "exec"), space)
-    return _runner(space["loop"], graph, (carries, rows, length), reverse)
-
-
-def _parts(values: Any, carries: int, rows: int) -> tuple[Any, Any, Any]:
-    return values[:carries], values[carries : carries + rows], values[carries + rows :]
-
-
-def _column(x: Any, length: int) -> list[Any]:
-    """Return the rows of an array: numbers, or lists of them."""
-    x = np.asarray(x)
-    return x.reshape(-1 if x.size == length else (length, -1)).tolist()  # type: ignore[no-any-return]
-
-
-def _runner(
-    loop: Callable[..., Any], graph: Graph, sizes: tuple[int, int, int], reverse: bool
-) -> Callable[..., tuple[Any, ...]]:
-    carries, rows, length = sizes
-    step = -1 if reverse else 1
-    outputs = graph.output_avals
-
-    dtypes = [v.aval.dtype for v in graph.inputs]
-
-    def numbers(values: Any, dtypes: Any) -> list[Any]:
-        pairs = zip(values, dtypes, strict=False)
-        return [n for x, dtype in pairs for n in np.asarray(x, dtype).reshape(-1).tolist()]
-
-    def run(*args: Any) -> tuple[Any, ...]:
-        carry, xs, constants = _parts(args, carries, rows)
-        columns = [_column(x, length)[::step] for x in xs]
-        first, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
-        end, ys = loop(first, columns, last, length)
-        out: list[Any] = []
-        start = 0
-        for a in outputs[:carries]:
-            n = math.prod(a.shape)
-            out.append(np.array(end[start : start + n], a.dtype).reshape(a.shape)[()])
-            start += n
-        for y, a in zip(ys, outputs[carries:], strict=True):
-            out.append(np.array(y[::step], a.dtype).reshape((length, *a.shape)))
-        return tuple(out)
-
-    return run

@@ -1,0 +1,182 @@
+"""Programs and loops over a few numbers, on Python's floats.
+
+Where Python raises an exception and NumPy gives inf or nan, they raise it too, and the program over
+arrays is run instead. May import `core`, `engines.numpy.scalars`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.aval import Aval
+from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.engines.numpy.scalars import FUNCTIONS, Body, UnsupportedError, not_finite
+
+__all__ = ["LARGEST", "float_loop", "float_program"]
+
+LARGEST = 256  # elements of an array outside of loops
+_LARGEST_IN_LOOP = 16
+_LONGEST = 3000  # lines of a body
+_WORTH = 24  # operations on floats that take the time of one on an array
+_FEWER = 8  # times as many operations are counted as there are where zeros are known
+
+
+def _tuple(names: list[str]) -> str:
+    return f"({', '.join(names)},)" if names else "()"
+
+
+def _row(names: list[str]) -> str:
+    """Return the text of a row: a number, or a tuple of them."""
+    return names[0] if len(names) == 1 else _tuple(names)
+
+
+def _compiled(name: str, arguments: str, lines: list[str], **names: Any) -> Callable[..., Any]:
+    """Return a function of these lines."""
+    text = f"def {name}({arguments}):\n    " + "\n    ".join(lines) + "\n"
+    space: dict[str, Any] = {**FUNCTIONS, "power": math.pow, **names}
+    exec(compile(text, f"<funcgraph {name} over floats>", "exec"), space)
+    return space[name]  # type: ignore[no-any-return]
+
+
+# --- programs ------------------------------------------------------------------------------------
+
+
+def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] | None] | None:
+    """Return a function of arrays that runs a graph over floats; None if that does not pay.
+
+    The last outputs of the graph, so many as are watched, are not returned: if one of their numbers
+    is not finite, the function returns None. It raises ArithmeticError or ValueError where Python
+    does and NumPy does not.
+    """
+    numbers = sum(math.prod(v.aval.shape) for v in graph.inputs)
+    numbers += sum(math.prod(a.shape) for a in graph.output_avals)
+    longest = _WORTH * len(graph.equations) - numbers
+    if longest <= 0 or sum(map(_work, graph.equations)) > _FEWER * longest:
+        return None
+    try:
+        body = Body(graph, LARGEST, min(longest, _LONGEST))
+    except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
+        return None
+    inputs = zip(graph.inputs, body.inputs, strict=True)
+    lines = [_read(k, v.aval, names) for k, (v, names) in enumerate(inputs)]
+    lines += body.nested()
+    n = len(graph.outputs) - watched
+    if watched:
+        doubtful = dict.fromkeys(t for texts in body.outputs[n:] for t in texts)
+        lines.append(f"if {not_finite(doubtful)}: return None")
+    results = zip(graph.output_avals[:n], body.outputs, strict=False)
+    lines.append(f"return {_tuple([_made(a, texts) for a, texts in results])}")
+    arguments = ", ".join(f"x{k}" for k in range(len(graph.inputs)))
+    return _compiled("program", arguments, lines, array=np.array, **_TYPES)
+
+
+_TYPES: dict[str, Any] = {"float64": np.float64, "int64": np.int64, "bool_": np.bool_}
+_NAMES_OF_TYPES = {np.dtype(cls): name for name, cls in _TYPES.items()}
+
+
+def _work(e: Equation) -> int:
+    """Return about how many operations on numbers an equation is."""
+    elements = math.prod(e.outputs[0].aval.shape) if e.outputs else 0
+    first = e.inputs[0].aval.shape if e.inputs and isinstance(e.inputs[0], Var) else ()
+    if e.primitive.name == "matmul":
+        return 2 * elements * first[-1]
+    return max(elements, math.prod(first))
+
+
+def _read(k: int, aval: Aval, names: list[str]) -> str:
+    """Return the line that reads the numbers of argument k, an array or a number."""
+    if not aval.shape:
+        cls = {"f": "float", "i": "int", "b": "bool"}[aval.dtype.kind]
+        return f"{names[0]} = {cls}(x{k})"
+    flat = f"x{k}" if len(aval.shape) == 1 else f"x{k}.reshape(-1)"
+    return f"{_tuple(names)} = {flat}.tolist()" if names else "pass"
+
+
+def _made(aval: Aval, texts: list[str]) -> str:
+    """Return the text of an array of these numbers."""
+    if aval.weak is not None:
+        return texts[0]
+    name = _NAMES_OF_TYPES[aval.dtype]
+    if not aval.shape:
+        return f"{name}({texts[0]})"
+    if 0 in aval.shape:
+        return f"array((), {name}).reshape({aval.shape})"
+    for n in aval.shape[:0:-1]:  # the rows, and rows of rows
+        texts = [_tuple(texts[k : k + n]) for k in range(0, len(texts), n)]
+    return f"array({_tuple(texts)}, {name})"
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+def float_loop(
+    graph: Graph, carries: int, rows: int, length: int, reverse: bool
+) -> Callable[..., tuple[Any, ...]] | None:
+    """Return a function that runs a scan over floats; None if its body is not made of these.
+
+    The function raises ArithmeticError or ValueError where Python does and NumPy does not.
+    """
+    try:
+        body = Body(graph, _LARGEST_IN_LOOP, _LONGEST)
+    except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
+        return None
+    carry, xs, constants = _parts(body.inputs, carries, rows)
+    end, ys = body.outputs[:carries], body.outputs[carries:]
+    flat = [n for part in carry for n in part]
+    lines = [f"{_tuple(flat)} = carry", f"{_tuple([n for c in constants for n in c])} = constants"]
+    lines += [f"y{k} = []" for k in range(len(ys))]
+    row = [_row(x) for x in xs]
+    lines.append(f"for {_tuple(row)} in zip(*rows):" if rows else "for _ in range(length):")
+    inner = body.nested()
+    inner += [f"y{k}.append({_row(y)})" for k, y in enumerate(ys)]
+    if flat:
+        inner.append(f"{_tuple(flat)} = {_tuple([t for part in end for t in part])}")
+    lines += ["    " + line for line in inner or ["pass"]]
+    lines.append(f"return {_tuple(flat)}, {_tuple([f'y{k}' for k in range(len(ys))])}")
+    loop = _compiled("loop", "carry, rows, constants, length", lines)
+    return _runner(loop, graph, (carries, rows, length), reverse)
+
+
+def _parts(values: Any, carries: int, rows: int) -> tuple[Any, Any, Any]:
+    return values[:carries], values[carries : carries + rows], values[carries + rows :]
+
+
+def _column(x: Any, length: int) -> list[Any]:
+    """Return the rows of an array: numbers, or lists of them."""
+    x = np.asarray(x)
+    return x.reshape(-1 if x.size == length else (length, -1)).tolist()  # type: ignore[no-any-return]
+
+
+def _runner(
+    loop: Callable[..., Any], graph: Graph, sizes: tuple[int, int, int], reverse: bool
+) -> Callable[..., tuple[Any, ...]]:
+    carries, rows, length = sizes
+    step = -1 if reverse else 1
+    outputs = graph.output_avals
+
+    dtypes = [v.aval.dtype for v in graph.inputs]
+
+    def numbers(values: Any, dtypes: Any) -> list[Any]:
+        pairs = zip(values, dtypes, strict=False)
+        return [n for x, dtype in pairs for n in np.asarray(x, dtype).reshape(-1).tolist()]
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        carry, xs, constants = _parts(args, carries, rows)
+        columns = [_column(x, length)[::step] for x in xs]
+        first, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
+        end, ys = loop(first, columns, last, length)
+        out: list[Any] = []
+        start = 0
+        for a in outputs[:carries]:
+            n = math.prod(a.shape)
+            out.append(np.array(end[start : start + n], a.dtype).reshape(a.shape)[()])
+            start += n
+        for y, a in zip(ys, outputs[carries:], strict=True):
+            out.append(np.array(y[::step], a.dtype).reshape((length, *a.shape)))
+        return tuple(out)
+
+    return run
