@@ -38,11 +38,13 @@ from funcgraph.transforms.inspection import DESCENTS, inspection
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.source import Source, written
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
+from funcgraph.transforms.straight import Straight
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit", "jit_call"]
 
 BACKENDS = ("numpy", "xla")
 _MAX_ENTRIES = 128  # of each function; the one that was not used for the longest time goes
+_SOME = 3  # calls after which a shortcut to a program pays
 
 
 # --- the primitive -------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class _Entry(NamedTuple):
     graph: Graph
     structure: Any  # of the output
     closed_over: list[Any]  # tracers of outer transformations: further inputs
-    run: Callable[..., Any]  # on plain arrays; None: a derivative is not finite
+    run: _Late  # on plain arrays; None: a derivative is not finite
     kept: bool = False  # it may run again
 
 
@@ -166,6 +168,7 @@ class Jitted:
         self._shortcuts: Any = None  # on XLA: past what follows here
         self._compilations: list[tuple[Any, str]] = []  # keys and lines
         self._hits = 0
+        self._straight = Straight()  # on NumPy: past all that a call has to find out
         _functions.add(self)
 
     def __repr__(self) -> str:
@@ -177,6 +180,11 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
+        if self._straight.known and inspection.get() is None:
+            found = self._straight(args, kwargs)
+            if found is not NotImplemented:
+                self._hits += 1
+                return found
         if inspection.get() is not None:
             return self._inspected(args, kwargs)
         shortcuts = self._shortcuts
@@ -195,6 +203,8 @@ class Jitted:
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
         else:
             outs = entry.run(*leaves)
+            if entry.run.calls == _SOME and self._backend == "numpy" and not self._static:
+                self._straight.add(leaves, structure, entry.structure, entry.run.program)
             if outs is None:  # a derivative is not finite
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
             if entry.kept and self._backend == "xla" and not self._static:
@@ -368,6 +378,7 @@ class Jitted:
         self._shortcuts = None
         self._compilations.clear()
         self._hits = 0
+        self._straight = Straight()
 
     def explain_recompiles(self) -> str:
         """Return one line for each compilation: where it was asked for, and what was new."""
@@ -386,21 +397,33 @@ def _derivatives(graph: Graph, plan: StrongZeros) -> list[Any]:
     return found if known.issuperset(found) else [*graph.outputs]
 
 
-def _late(graph: Graph, backend: str, options: dict[str, Any]) -> Callable[..., Any]:
-    """Return a function that runs a graph, which it compiles when it is first called."""
-    program: Callable[..., Any] | None = None
+class _Late:
+    """Runs a graph, which it compiles when it is first called."""
 
-    def run(*leaves: Any) -> Any:
-        nonlocal program
-        if program is None:
-            if options:
-                engine = importlib.import_module(f"funcgraph.engines.{backend}")
-                program = engine.compile_graph(graph, **options)
-            else:
-                program = compiled(graph, backend)
-        return program(*leaves)
+    __slots__ = ("_make", "calls", "program")
 
-    return run
+    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
+        self._make = make
+        self.program: Callable[..., Any] | None = None
+        self.calls = 0  # that came the long way
+
+    def __call__(self, *leaves: Any) -> Any:
+        if self.program is None:
+            self.program = self._make()
+        self.calls += 1
+        return self.program(*leaves)
+
+
+def _late(graph: Graph, backend: str, options: dict[str, Any]) -> _Late:
+    """Return a function that runs a graph."""
+
+    def make() -> Callable[..., Any]:
+        if not options:
+            return compiled(graph, backend)
+        engine = importlib.import_module(f"funcgraph.engines.{backend}")
+        return engine.compile_graph(graph, **options)  # type: ignore[no-any-return]
+
+    return _Late(make)
 
 
 def _spread(prefix: Any, full: Any) -> list[Any]:
