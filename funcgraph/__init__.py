@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from funcgraph import errors, io, losses, nn, numpy, optim, plots, random, train, tree
+from funcgraph import errors, numpy, tree
 from funcgraph.control.associative import associative_scan
 from funcgraph.control.branches import cond, select, switch
 from funcgraph.control.checkpoint import (
@@ -26,21 +26,9 @@ from funcgraph.control.loops import fori_loop, map, scan, while_loop
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.origin import named_scope
-from funcgraph.io import load, save
 from funcgraph.numpy._register import concrete
 from funcgraph.ops import operators as _operators  # noqa: F401  (installs them)
 from funcgraph.ops.updates import at
-from funcgraph.optim import minimize
-from funcgraph.pictures.drawing import draw
-from funcgraph.pictures.explain import explain
-from funcgraph.pictures.view import view
-from funcgraph.sparse import (
-    hessian_sparsity,
-    jacobian_sparsity,
-    sparse_hessian,
-    sparse_jacobian,
-)
-from funcgraph.train import batches, combine, fit, partition, train_step
 from funcgraph.transforms.collectives import all_gather, axis_index, pmax, pmean, pmin, psum
 from funcgraph.transforms.gradient import grad, value_and_grad, vjp
 from funcgraph.transforms.interop import from_jax, to_jax
@@ -49,13 +37,29 @@ from funcgraph.transforms.jit import clear_caches, jit
 from funcgraph.transforms.linear import jvp, linearize, stop_gradient
 from funcgraph.transforms.nans import debug_nans
 from funcgraph.transforms.ravel import ravel_pytree
-from funcgraph.transforms.source import grad_source, source
 from funcgraph.transforms.stage import eval_shape, make_graph
 from funcgraph.transforms.transposition import linear_transpose
 from funcgraph.transforms.vmap import vmap
 
 if TYPE_CHECKING:
+    from funcgraph import io, losses, nn, optim, plots, random, train
     from funcgraph.check import assert_matches_jax, check_grads, compare
+    from funcgraph.io import load, save
+    from funcgraph.optim import minimize
+    from funcgraph.pictures.drawing import draw
+    from funcgraph.pictures.explain import explain
+    from funcgraph.pictures.view import view
+    from funcgraph.sparse import (
+        hessian_sparsity,
+        jacobian_sparsity,
+        sparse_hessian,
+        sparse_jacobian,
+    )
+    from funcgraph.train.data import batches
+    from funcgraph.train.fit import fit
+    from funcgraph.train.partition import combine, partition
+    from funcgraph.train.step import train_step
+    from funcgraph.transforms.source import grad_source, source
 
 __version__ = "0.1.0"
 
@@ -144,14 +148,31 @@ __all__ = [
     "while_loop",
 ]
 
-# Of the certificate, which few programs need, and which takes longer to import than all the rest.
-_LATER = {"assert_matches_jax", "check", "check_grads", "compare"}
+# What not every program needs, by module: `import funcgraph` takes hardly longer than NumPy.
+_MODULES = {
+    **dict.fromkeys(["check", "io", "losses", "nn", "optim", "plots", "random", "sparse", "train"]),
+    **dict.fromkeys(["assert_matches_jax", "check_grads", "compare"], "check"),
+    **dict.fromkeys(["load", "save"], "io"),
+    "minimize": "optim",
+    "draw": "pictures.drawing",
+    "explain": "pictures.explain",
+    "view": "pictures.view",
+    **dict.fromkeys(
+        ["hessian_sparsity", "jacobian_sparsity", "sparse_hessian", "sparse_jacobian"], "sparse"
+    ),
+    **dict.fromkeys(["grad_source", "source"], "transforms.source"),
+    **dict.fromkeys(["batches", "combine", "fit", "partition", "train_step"], "train"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Return what is imported when it is first asked for."""
-    if name not in _LATER:
+    if name not in _MODULES:
         raise AttributeError(f"module 'funcgraph' has no attribute {name!r}")
-    check = importlib.import_module("funcgraph.check")
-    value = globals()[name] = check if name == "check" else getattr(check, name)
+    module = importlib.import_module(f"funcgraph.{_MODULES[name] or name}")
+    value = globals()[name] = getattr(module, name) if _MODULES[name] else module
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -6,9 +6,9 @@ May import `errors`.
 from __future__ import annotations
 
 import linecache
+import os
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgraph.errors import user_line
@@ -48,7 +48,7 @@ def place_of(line: str) -> str:
     path, _, row = line.rpartition(":")
     if not row.isdecimal():
         return ""
-    return f"line {row}" if path == _NO_FILE else f"{PurePath(path).name}:{row}"
+    return f"line {row}" if path == _NO_FILE else f"{os.path.basename(path)}:{row}"
 
 
 def source_of(line: str) -> str:

@@ -13,6 +13,7 @@ May import `core`.
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -207,12 +208,14 @@ class _Parser:
         return self.typed(new)
 
     def call(self, name: _Token, scope: dict[str, Var], outputs: tuple[Var, ...]) -> Equation:
+        if name.text not in REGISTRY:  # declared where layers and random numbers are
+            importlib.import_module("funcgraph.nn")
         primitive = REGISTRY.get(name.text)
         if primitive is None:
             _fail(
                 name,
-                f"there is no operation {name.text!r} (those of funcgraph.scipy and "
-                "funcgraph.random are known once these are imported)",
+                f"there is no operation {name.text!r} (those of funcgraph.scipy are known once "
+                "it is imported)",
             )
         attrs = dict(self.listed(self.attribute, "]")) if self.take("[") else {}
         inputs = []

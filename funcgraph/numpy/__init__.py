@@ -39,4 +39,5 @@ if _TYPE_CHECKING:  # the ufuncs, which the line above adds
     def __getattr__(name: str) -> _Any: ...
 
 
-__all__ = sorted(name for name in globals() if name[0] != "_" and hasattr(_numpy, name))
+_theirs = frozenset(dir(_numpy))  # asking for each would import what NumPy imports late
+__all__ = sorted(name for name in globals() if name[0] != "_" and name in _theirs)

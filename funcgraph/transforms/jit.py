@@ -12,7 +12,7 @@ import importlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,9 +36,11 @@ from funcgraph.transforms.arguments import (
 from funcgraph.transforms.cache_keys import difference, leaf_key
 from funcgraph.transforms.inspection import DESCENTS, inspection
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
-from funcgraph.transforms.source import Source, written
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 from funcgraph.transforms.straight import Straight
+
+if TYPE_CHECKING:
+    from funcgraph.transforms.source import Source
 
 __all__ = ["CacheInfo", "Jitted", "clear_caches", "jit", "jit_call"]
 
@@ -357,6 +359,7 @@ class Jitted:
     def __source__(self, style: str, *args: Any, **kwargs: Any) -> Any:
         """Write the function in a style of `source`."""
         _, _, static = self._flatten(args, kwargs)
+        written = importlib.import_module("funcgraph.transforms.source").written
         return written(self._fun, args, kwargs, dict(static.values), style)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:

@@ -476,10 +476,24 @@ def test_graphs_draw_themselves():
     assert [n.equations for n in nodes(graph.draw(), "product")] == [((0,),)]
 
 
-def test_importing_funcgraph_does_not_import_what_draws():
-    code = "import funcgraph, sys; print(*sorted(m for m in sys.modules if 'pictures' in m))"
+def test_importing_funcgraph_imports_only_what_all_programs_need():
+    code = "import funcgraph as fg, sys; print(*sys.modules); print(*dir(fg)); fg.draw"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(run.stdout.split()) <= {
-        "funcgraph.pictures",
-        *(f"funcgraph.pictures.{name}" for name in ("drawing", "explain", "view")),
+    modules, names = (set(line.split()) for line in run.stdout.splitlines())
+    late = {
+        "codegen.program",
+        "io",
+        "losses",
+        "nn",
+        "optim",
+        "pictures",
+        "plots",
+        "random",
+        "train",
     }
+    assert not modules & {f"funcgraph.{name}" for name in late}
+    assert not modules & {"scipy", "jax", "json", "pathlib", "zipfile", "numpy.polynomial"}
+    assert names >= set(fg.__all__)
+    assert all(getattr(fg, name) is not None for name in fg.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'sketch'"):
+        fg.sketch  # noqa: B018
