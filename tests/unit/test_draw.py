@@ -496,4 +496,4 @@ def test_importing_funcgraph_imports_only_what_all_programs_need():
     assert names >= set(fg.__all__)
     assert all(getattr(fg, name) is not None for name in fg.__all__)
     with pytest.raises(AttributeError, match="no attribute 'sketch'"):
-        fg.sketch  # noqa: B018
+        fg.sketch
