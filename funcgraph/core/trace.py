@@ -85,7 +85,13 @@ class Trace:
         return self.process(primitive, (x,), {})
 
     def binary(self, primitive: Any, x: Any, y: Any) -> Any:
-        """Apply a primitive to two arguments, one of this trace: a fast path to override."""
+        """Apply a primitive to two arguments, one of this trace: a fast path to override.
+
+        The other one may be of a trace with a higher level, which then handles the operation.
+        """
+        for other in (x, y):
+            if KIND[type(other)] == TRACER and other._trace.level > self.level:
+                return other._trace.binary(primitive, x, y)
         return self.process(primitive, (x, y), {})
 
 

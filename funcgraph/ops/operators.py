@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funcgraph.core.primitive import Binary
-from funcgraph.core.trace import KIND, TRACER, Tracer
+from funcgraph.core.trace import Tracer
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import ufunc_methods as _ufunc_methods  # noqa: F401  (fills the table of methods)
 from funcgraph.ops.indexing import index
@@ -23,13 +23,11 @@ def _operator(primitive: Call) -> Call:
 
 
 def _binary(primitive: Call) -> Call:
-    def method(self: Any, other: Any) -> Any:
-        trace = self._trace
-        if KIND[type(other)] == TRACER and other._trace.level > trace.level:
-            trace = other._trace
-        return trace.binary(primitive, self, other)
+    return lambda self, other: self._trace.binary(primitive, self, other)
 
-    return method
+
+def _reflected_binary(primitive: Call) -> Call:
+    return lambda self, other: self._trace.binary(primitive, other, self)
 
 
 def _reflected(primitive: Call) -> Call:
@@ -92,9 +90,10 @@ _UNARY: dict[str, Call] = {
 
 def _install_operators() -> None:
     for name, primitive in _ARITHMETIC.items():
-        direct = _binary if isinstance(primitive, Binary) else _operator
-        setattr(Tracer, f"__{name}__", direct(primitive))
-        setattr(Tracer, f"__r{name}__", _reflected(primitive))
+        fast = isinstance(primitive, Binary)
+        setattr(Tracer, f"__{name}__", (_binary if fast else _operator)(primitive))
+        reflected = _reflected_binary if fast else _reflected
+        setattr(Tracer, f"__r{name}__", reflected(primitive))
     for name, primitive in _COMPARISON.items():
         setattr(Tracer, f"__{name}__", _binary(primitive))
     for name, primitive in _UNARY.items():

@@ -18,7 +18,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, General, Linear, Primitive
-from funcgraph.core.trace import KIND, NUMPY, Trace, ValueTracer, leaked, refuse_closures
+from funcgraph.core.trace import KIND, NUMPY, TRACER, Trace, ValueTracer, leaked, refuse_closures
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import (
     nothing,
@@ -108,30 +108,39 @@ class Tape(Trace):
 
     def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
         """Apply a primitive of two arguments and record it."""
-        px = py = None
         if type(x) is TapeTracer and x._trace is self:
-            px, x = x.index, x.value
-        if type(y) is TapeTracer and y._trace is self:
-            py, y = y.index, y.value
-        tx, ty = type(x), type(y)
-        if tx is ty is _ndarray:
-            v = primitive.operator(x, y)
-            fits = x.dtype is y.dtype is v.dtype and (
-                x.shape == y.shape
-                or (py is None and x.shape == v.shape)
-                or (px is None and y.shape == v.shape)
-            )
-        elif tx is ty is _float64:
-            v = primitive.operator(x, y)
-            fits = True
-        elif (ty is float or ty is int) and (tx is _ndarray or tx is _float64):
-            v = primitive.operator(x, y)
-            fits = py is None and (tx is _float64 or x.dtype is v.dtype)
-        elif (tx is float or tx is int) and (ty is _ndarray or ty is _float64):
-            v = primitive.operator(x, y)
-            fits = px is None and (ty is _float64 or y.dtype is v.dtype)
+            a, pa = x.value, x.index
         else:
-            v = primitive.numpy(x, y) if KIND[tx] == NUMPY == KIND[ty] else primitive(x, y)
+            a, pa = x, None
+        if type(y) is TapeTracer and y._trace is self:
+            b, pb = y.value, y.index
+        else:
+            b, pb = y, None
+        ta, tb = type(a), type(b)
+        if ta is tb is _ndarray:
+            v = primitive.operator(a, b)
+            fits = a.dtype is b.dtype is v.dtype and (
+                a.shape == b.shape
+                or (pb is None and a.shape == v.shape)
+                or (pa is None and b.shape == v.shape)
+            )
+        elif ta is tb is _float64:
+            v = primitive.operator(a, b)
+            fits = True
+        elif (tb is float or tb is int) and (ta is _ndarray or ta is _float64):
+            v = primitive.operator(a, b)
+            fits = pb is None and (ta is _float64 or a.dtype is v.dtype)
+        elif (ta is float or ta is int) and (tb is _ndarray or tb is _float64):
+            v = primitive.operator(a, b)
+            fits = pa is None and (tb is _float64 or b.dtype is v.dtype)
+        elif KIND[ta] == NUMPY == KIND[tb]:
+            v = primitive.numpy(a, b)
+            fits = False
+        else:
+            for other in (a, b):
+                if KIND[type(other)] == TRACER and other._trace.level > self.level:
+                    return other._trace.binary(primitive, x, y)
+            v = primitive(a, b)
             fits = False
         if primitive.zero:
             return v
@@ -141,9 +150,9 @@ class Tape(Trace):
         out.index = len(self.entries)
         kept = v if primitive.reads_output else None
         if not primitive.reads_arguments and v.nbytes > _SMALL:
-            x, y = _stand_in(x), _stand_in(y)
+            a, b = _stand_in(a), _stand_in(b)
         self.append(
-            (primitive, kept, x, y, px, py) if fits else (primitive, kept, (x, y), (px, py), {})
+            (primitive, kept, a, b, pa, pb) if fits else (primitive, kept, (a, b), (pa, pb), {})
         )
         return out
 
@@ -289,46 +298,46 @@ def sweep(
     """Sweep back over a tape, into these cotangents: see `backward`."""
     for slot, ct in seeds:
         cts.add(slot, ct)
-    slots, reads = cts.slots, cts.reads
+    slots, owned, reads = cts.slots, cts.owned, cts.reads
     for i in range(len(entries) - 1, count - 1, -1):
         if reads and i in reads:
             cts.settle(i)
         entry = entries[i]
         if entry is None:
             continue
-        if safe or len(entry) == 5:
+        rules = entry[0].rules
+        n = len(entry)
+        if n == 5 or rules is None or safe:
             pull(cts, i, unpack(entry), safe)
             continue
         g = slots[i]
         if g is None:
             continue
         slots[i] = None
-        rules = entry[0].rules
-        if rules is None:
-            slots[i] = g
-            pull(cts, i, unpack(entry), safe)
-            continue
-        if len(entry) == 4:
+        if n == 4:
             _, y, x, slot = entry
             ct = rules[0](g, y, x)
-            if slots[slot] is None:
-                slots[slot] = ct
-            else:
-                cts.add(slot, ct)
-            continue
-        _, y, a, b, slot, other = entry
-        if slot is not None and (rule := rules[0]) is not None:
+        else:
+            _, y, a, b, slot, other = entry
+            if other is not None and (rule := rules[1]) is not None:
+                ct = rule(g, y, a, b)
+                previous = slots[other]
+                if previous is None:
+                    slots[other] = ct
+                elif other in owned or (type(ct) is _ndarray and ct.nbytes > _SMALL):
+                    cts.add(other, ct)
+                else:
+                    slots[other] = previous + ct
+            if slot is None or (rule := rules[0]) is None:
+                continue
             ct = rule(g, y, a, b)
-            if slots[slot] is None:
-                slots[slot] = ct
-            else:
-                cts.add(slot, ct)
-        if other is not None and (rule := rules[1]) is not None:
-            ct = rule(g, y, a, b)
-            if slots[other] is None:
-                slots[other] = ct
-            else:
-                cts.add(other, ct)
+        previous = slots[slot]
+        if previous is None:
+            slots[slot] = ct
+        elif slot in owned or (type(ct) is _ndarray and ct.nbytes > _SMALL):
+            cts.add(slot, ct)
+        else:
+            slots[slot] = previous + ct
     for slot in list(reads):
         cts.settle(slot)
     return slots[:count]
