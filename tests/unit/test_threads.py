@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -48,9 +50,9 @@ def test_results_are_in_order_and_the_blas_is_restored(blas: Blas) -> None:
     assert len(seen) == 3 and blas.told == [1, 3]
 
 
-def test_few_items_and_one_blas_thread_start_nothing(blas: Blas) -> None:
+def test_one_item_and_one_blas_thread_start_nothing(blas: Blas) -> None:
     me = [threading.get_ident()]
-    assert set(in_parallel(lambda _: threading.get_ident(), range(3))) == set(me)
+    assert in_parallel(lambda _: threading.get_ident(), range(1)) == me
     blas.count, blas.told = 1, []
     assert set(in_parallel(lambda _: threading.get_ident(), range(9))) == set(me)
     assert not blas.told
@@ -101,6 +103,23 @@ def test_no_thread_to_be_had(blas: Blas, monkeypatch: pytest.MonkeyPatch) -> Non
     assert in_parallel(lambda k: k, range(5)) == list(range(5))
 
 
+def test_threads_wait_for_the_next_call(blas: Blas) -> None:
+    """The second call finds the threads of the first, which keep nothing of it."""
+    gate = threading.Barrier(3, timeout=10)
+
+    def work(x: Any) -> int:
+        gate.wait()
+        return threading.get_ident()
+
+    first = set(in_parallel(work, range(3)))
+    items = [np.ones(3) for _ in range(3)]
+    refs = [weakref.ref(x) for x in items]
+    assert set(in_parallel(work, items)) == first and len(first) == 3
+    del items
+    pause = threading.Event()  # a thread drops a call after it has said that it is done
+    assert any(all(ref() is None for ref in refs) or pause.wait(0.01) for _ in range(1000))
+
+
 def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_blas", lambda: None)
     idents = in_parallel(lambda _: threading.get_ident(), range(9))
@@ -128,6 +147,29 @@ print(threads.in_parallel(work, range(3))[0])
     command = [sys.executable, "-W", "ignore", "-c", program]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.stdout == "0\n", result.stderr
+
+
+def test_forks_find_no_threads() -> None:
+    """Python does not warn of a fork, and the parent's threads are there again afterwards."""
+    program = """
+import os, threading
+from funcgraph.ops import threads
+threads._blas = lambda: ((lambda: 4), (lambda n: None))
+for _ in range(2):
+    gate = threading.Barrier(4, timeout=10)
+    threads.in_parallel(lambda _: gate.wait(), range(4))
+    pid = os.fork()
+    if pid == 0:
+        os._exit(threading.active_count() - 1)
+    assert os.waitpid(pid, 0)[1] == 0
+print("ok")
+"""
+    if sys.platform == "win32":
+        return
+    command = [sys.executable, "-W", "error", "-c", program]
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    assert result.stdout == "ok\n", result.stderr
 
 
 def test_numpys_own_blas() -> None:
