@@ -230,7 +230,7 @@ def _weights_like(x: Any, weights: Any, axis: Any) -> Any:
         raise ValueError(
             "Shape of weights must be consistent with shape of a along specified axis."
         )
-    w = st.transpose(w, axes=tuple(int(k) for k in np.argsort(axes)))
+    w = st.transpose(w, axes=st.inverse(axes))
     return st.reshape(w, shape=tuple(n if k in axes else 1 for k, n in enumerate(shape)))
 
 

@@ -18,6 +18,7 @@ from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import ShapeError, TracerConversionError
 from funcgraph.ops.structural import (
     expand_dims,
+    inverse,
     reshape,
     spread,
     transpose,
@@ -219,7 +220,7 @@ def batch_update(primitive: Any, size: int, args: Any, batched: Any, attrs: Any)
     v = v if batched[1] else expand_dims(v, (0,))
     missing = len(order) - ndim_of(v)
     v = expand_dims(v, tuple(range(1, missing + 1))) if missing else v
-    v = _ordered(v, tuple(int(k) for k in np.argsort(order)))
+    v = _ordered(v, inverse(order))
     return reshape(primitive(x, v, *found, template=template), shape=shape)
 
 
@@ -233,7 +234,7 @@ def _batch_index_sum(primitive: Any, size: int, gs: Any, batched: Any, attrs: An
             rest = batch_update(index_add, size, (rest, g), (True, b), {"template": template})
             continue
         templates.append(join_index(joined, found))
-        cts.append(_ordered(spread(g, size, b), tuple(int(k) for k in np.argsort(order))))
+        cts.append(_ordered(spread(g, size, b), inverse(order)))
     total = index_sum(*cts, shape=shape, dtype=attrs["dtype"], templates=tuple(templates))
     return rest + total if len(cts) < len(gs) else total
 

@@ -20,6 +20,7 @@ from funcgraph.ops.structural import (
     cast,
     concatenate,
     expand_dims,
+    inverse,
     moved,
     reduce_sum,
     reshape,
@@ -112,7 +113,7 @@ def _prod_vjp(g: Any, y: Any, x: Any, axes: Axes) -> Any:
     others = _others_before(value) * _others_before(value[::-1])[::-1]
     shape, order = shape_of(x), _front(ndim_of(x), axes)
     ct = reshape(g * others, shape=tuple(shape[k] for k in order))
-    return (transpose(ct, axes=tuple(int(k) for k in np.argsort(order))),)
+    return (transpose(ct, axes=inverse(order)),)
 
 
 reduce_prod = Primitive(

@@ -24,6 +24,7 @@ __all__ = [
     "copy",
     "expand_dims",
     "fit",
+    "inverse",
     "normalize_axes",
     "normalize_axis",
     "ones",
@@ -158,9 +159,13 @@ def _aval_reshape(x: Aval, shape: tuple[int, ...]) -> Aval:
     return Aval(shape, x.dtype)
 
 
+def _np_reshape(x: Any, shape: tuple[int, ...]) -> Any:
+    return x.reshape(shape) if type(x) is np.ndarray else np.reshape(x, shape)
+
+
 reshaped = Primitive(
     "reshape",
-    lambda x, shape: np.reshape(x, shape),
+    _np_reshape,
     lambda jax, x, shape: jax.numpy.reshape(x, shape),
     _aval_reshape,
     Linear(lambda g, x, shape: reshape(g, shape=shape_of(x))),
@@ -177,12 +182,21 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Any:
     return reshaped(x, shape=shape)
 
 
+def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the permutation that undoes a permutation."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def _np_transpose(x: Any, axes: tuple[int, ...]) -> Any:
+    return x.transpose(axes) if type(x) is np.ndarray else np.transpose(x, axes)
+
+
 transpose = Primitive(
     "transpose",
-    lambda x, axes: np.transpose(x, axes),
+    _np_transpose,
     lambda jax, x, axes: jax.numpy.transpose(x, axes),
     lambda x, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype),
-    Linear(lambda g, x, axes: transpose(g, axes=tuple(int(k) for k in np.argsort(axes)))),
+    Linear(lambda g, x, axes: transpose(g, axes=inverse(axes))),
     lambda p, size, args, batched, attrs: p(*args, axes=(0, *(a + 1 for a in attrs["axes"]))),
 )
 
@@ -201,9 +215,18 @@ def _aval_broadcast(x: Aval, shape: tuple[int, ...]) -> Aval:
     return Aval(shape, x.dtype)
 
 
+def _np_broadcast(x: Any, shape: tuple[int, ...]) -> Any:
+    """Repeat x: where that is little memory, in new memory, which is made faster than a view."""
+    if type(x) not in (np.ndarray, np.float64) or prod(shape) > 512 or x.ndim > len(shape):
+        return np.broadcast_to(x, shape)
+    out = np.empty(shape, x.dtype)
+    out[...] = x
+    return out
+
+
 broadcast = Primitive(
     "broadcast",
-    lambda x, shape: np.broadcast_to(x, shape),
+    _np_broadcast,
     lambda jax, x, shape: jax.numpy.broadcast_to(x, shape),
     _aval_broadcast,
     Linear(lambda g, x, shape: fit(g, x)),

@@ -110,13 +110,17 @@ def positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
 
 def select(argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> Any:
     """Return the argument (int) or the tuple of arguments (tuple) to differentiate."""
+    if type(argnums) is int and 0 <= argnums < len(args):
+        return args[argnums]
     numbers = positions(argnums, len(args))
     chosen = tuple(args[n] for n in numbers)
     return chosen if isinstance(argnums, (tuple, list)) else chosen[0]
 
 
 def substitute(argnums: int | tuple[int, ...], args: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
-    """Return args with the differentiated arguments replaced."""
+    """Return args with the differentiated arguments, which `select` has found, replaced."""
+    if type(argnums) is int and argnums >= 0:
+        return (*args[:argnums], new, *args[argnums + 1 :])
     out = list(args)
     values = new if isinstance(argnums, (tuple, list)) else (new,)
     for n, value in zip(positions(argnums, len(args)), values, strict=True):
@@ -161,13 +165,16 @@ def _short(x: Any) -> str:
 
 def all_finite(cts: list[Any]) -> bool:
     """Return whether all cotangents (None: zero) are finite; what cannot be known counts as so."""
-    return all(ct is None or _finite(ct) for ct in cts)
+    for ct in cts:  # noqa: SIM110  (a generator costs as much as the look at a small array)
+        if ct is not None and not _finite(ct):
+            return False
+    return True
 
 
 def _finite(x: Any) -> bool:
     cls = type(x)
     if cls is np.ndarray:
-        flat = x.reshape(-1)
+        flat = x if x.ndim == 1 else x.reshape(-1)
         # One pass of the BLAS tells, unless the sum of squares overflows; that is looked into.
         return cmath.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(x).all())
     if cls is np.float64 or cls is float:
@@ -201,12 +208,14 @@ def gradient_of(primal: Any, ct: Any, seen: set[Any]) -> Any:
       ct: Its cotangent; None is zero.
       seen: Identities of arrays that were handed out already; extended, by None for zero.
     """
-    if not is_inexact(dtype_of(primal)) and type(primal) is not int:
+    cls = type(primal)
+    if cls is type(ct) is np.float64:
+        return ct
+    if not is_inexact(dtype_of(primal)) and cls is not int:
         return np.zeros(shape_of(primal), float0)
     if ct is None:
         seen.add(None)
         ct = np.zeros(shape_of(primal), dtype_of(primal))
-    cls = type(primal)
     if cls is np.ndarray:
         if type(ct) is not np.ndarray:
             if KIND[type(ct)] != NUMPY:
@@ -254,7 +263,16 @@ def check_like(given: Any, expected: list[Any], structure: Any, what: str, of: s
         return what + tree.keystr(tree.leaves_with_path(given)[k][0])
 
     pairs = zip(leaves, expected, strict=True)
-    return [_check_pair(ct, x, functools.partial(name, k), of) for k, (ct, x) in enumerate(pairs)]
+    return [
+        ct if _alike(ct, x) else _check_pair(ct, x, functools.partial(name, k), of)
+        for k, (ct, x) in enumerate(pairs)
+    ]
+
+
+def _alike(ct: Any, x: Any) -> bool:
+    """Return whether two arrays have one shape and one floating dtype: the usual case, quickly."""
+    both = type(ct) is type(x) is np.ndarray
+    return both and x.dtype.kind in "fc" and ct.dtype is x.dtype and ct.shape == x.shape
 
 
 def _check_pair(ct: Any, x: Any, name: Callable[[], str], of: str) -> Any:

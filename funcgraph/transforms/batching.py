@@ -10,13 +10,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, shape_of
-from funcgraph.core.primitive import Primitive
+from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.primitive import Primitive, aligned
 from funcgraph.core.trace import Trace, Tracer, leaked
 from funcgraph.errors import ConcretizationError
 from funcgraph.ops.structural import broadcast_to
 
 __all__ = ["Batch", "BatchTracer", "Replicated"]
+
+
+_NUMBERS = {float, int, np.float64}
 
 
 class Replicated:
@@ -79,6 +82,24 @@ class Batch(Trace):
     def batch_of(self, x: Any) -> Any:
         """Return the values of all lanes, repeated where x is the same for all."""
         return x.value if self.owns(x) else broadcast_to(x, (self.size, *shape_of(x)))
+
+    def unary(self, primitive: Primitive, x: Any) -> Any:
+        """Apply a primitive of one argument, if elementwise: to all lanes at once."""
+        if primitive.batch is not aligned or not self.alive:
+            return self.process(primitive, (x,), {})
+        return self.tracer(primitive(x.value))
+
+    def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
+        """Apply a primitive of two arguments, if elementwise and without axes to align."""
+        a = x.value if type(x) is BatchTracer and x._trace is self else x
+        b = y.value if type(y) is BatchTracer and y._trace is self else y
+        if type(a) in _NUMBERS or type(b) in _NUMBERS:
+            direct = True
+        else:
+            direct = a is not x and b is not y and ndim_of(a) == ndim_of(b)
+        if not direct or primitive.batch is not aligned or not self.alive:
+            return super().binary(primitive, x, y)
+        return self.tracer(primitive(a, b))
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Apply a primitive's batching rule."""

@@ -6,6 +6,8 @@ May import `core`, `ops`.
 
 from __future__ import annotations
 
+import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,12 @@ from funcgraph.ops.structural import broadcast_to, cast, zeros
 __all__ = ["Forward", "ForwardTracer", "fit_dtype", "push"]
 
 
+_ndarray = np.ndarray
+_float64 = np.float64
+# Types of values on which Python's operators do what NumPy's functions do, if one is an array.
+_PLAIN = {np.ndarray, np.float64, float, int}
+
+
 class ForwardTracer(ValueTracer):
     """A primal with its tangent."""
 
@@ -36,15 +44,72 @@ class ForwardTracer(ValueTracer):
         self._trace = trace
 
 
-class Forward(Trace):
-    """The trace of forward mode; if `safe`, zeros are strong, see `ops.strong`."""
+def _quiet() -> Callable[..., Any]:
+    """Return a function that calls another one, in a context in which NumPy does not warn.
 
-    __slots__ = ("alive", "safe")
+    That is faster than to enter np.errstate for every operation.
+    """
+    context = contextvars.copy_context()
+    context.run(np.errstate(all="ignore").__enter__)
+    return context.run
+
+
+class Forward(Trace):
+    """The trace of forward mode; if `safe`, zeros are strong, see `ops.strong`.
+
+    `unary` and `binary` are the short way for the rules of plain arrays and numbers.
+    """
+
+    __slots__ = ("alive", "quiet", "safe")
 
     def __init__(self, safe: bool) -> None:
         super().__init__()
         self.safe = safe
         self.alive = True
+        self.quiet = _quiet()
+
+    def unary(self, primitive: Primitive, x: Any) -> Any:
+        """Apply a primitive of one argument and move its tangent on."""
+        v, dv = x.value, x.tangent
+        plain = type(v) is type(dv) and (type(v) is _ndarray or type(v) is _float64)
+        if not plain or self.safe or not self.alive or primitive.rules is None:
+            return self.process(primitive, (x,), {})
+        y = primitive.numpy(v)
+        return self._out(y, self.quiet(primitive.rules[0], dv, y, v))
+
+    def binary(self, primitive: Primitive, x: Any, y: Any) -> Any:
+        """Apply a primitive of two arguments and move their tangents on."""
+        a = b = da = db = None
+        if type(x) is ForwardTracer and x._trace is self:
+            a, da = x.value, x.tangent
+        else:
+            a = x
+        if type(y) is ForwardTracer and y._trace is self:
+            b, db = y.value, y.tangent
+        else:
+            b = y
+        ta, tb = type(a), type(b)
+        plain = (
+            ta in _PLAIN
+            and tb in _PLAIN
+            and (da is None or type(da) is ta)
+            and (db is None or type(db) is tb)
+            and (ta is _ndarray or tb is _ndarray or ta is _float64 or tb is _float64)
+        )
+        if not plain or self.safe or not self.alive or primitive.rules is None:
+            return super().binary(primitive, x, y)
+        v = primitive.operator(a, b)
+        return self._out(v, self.quiet(_sum_of, primitive.rules, da, db, v, a, b))
+
+    def _out(self, y: Any, t: Any) -> Any:
+        """Return the tracer of a plain value and its tangent."""
+        if t is None:
+            return y
+        if type(y) is not _float64 or type(t) is not _float64:
+            if t.shape != y.shape:
+                t = broadcast_to(t, y.shape)
+            t = fit_dtype(t, y.dtype, False)
+        return ForwardTracer(y, t, self)
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Apply a primitive to primals and move the tangents on."""
@@ -77,6 +142,15 @@ class Forward(Trace):
         if t is None:
             return y
         return ForwardTracer(y, fit_dtype(t, dtype_of(y), self.safe), self)
+
+
+def _sum_of(rules: Any, da: Any, db: Any, y: Any, a: Any, b: Any) -> Any:
+    """Return the tangent of an elementwise operation on two arguments."""
+    first = None if da is None or rules[0] is None else rules[0](da, y, a, b)
+    if db is None or rules[1] is None:
+        return first
+    second = rules[1](db, y, a, b)
+    return second if first is None else first + second
 
 
 def fit_dtype(t: Any, dtype: Any, safe: bool) -> Any:

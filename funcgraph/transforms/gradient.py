@@ -63,7 +63,11 @@ def leaf_name(name: str, chosen: Any, k: int) -> str:
 
 def strip(tape: Tape, x: Any) -> Any:
     """Return a pytree with the tracers of this tape replaced by their values."""
-    return tree.map(lambda v: v.value if type(v) is TapeTracer and v._trace is tape else v, x)
+    return tree.map(functools.partial(_value, tape), x)
+
+
+def _value(tape: Tape, x: Any) -> Any:
+    return x.value if type(x) is TapeTracer and x._trace is tape else x
 
 
 class Recording(NamedTuple):
@@ -94,7 +98,8 @@ def record(
         aux = strip(tape, aux)
     outs, outputs = tree.flatten(out)
     slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
-    return Recording(leaves, inputs, entries, strip(tape, outs), outputs, slots, aux)
+    values = [_value(tape, o) for o in outs]
+    return Recording(leaves, inputs, entries, values, outputs, slots, aux)
 
 
 def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:

@@ -18,7 +18,16 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, dtype_of, shape_of
 from funcgraph.core.primitive import Bilinear, Elementwise, General, Linear, Primitive
-from funcgraph.core.trace import KIND, NUMPY, TRACER, Trace, ValueTracer, leaked, refuse_closures
+from funcgraph.core.trace import (
+    KIND,
+    NUMPY,
+    TRACER,
+    Trace,
+    Tracer,
+    ValueTracer,
+    leaked,
+    refuse_closures,
+)
 from funcgraph.ops.indexing import index_sum
 from funcgraph.ops.strong import (
     nothing,
@@ -59,6 +68,17 @@ def _stand_in(x: Any) -> Any:
     if type(x) is _ndarray and x.nbytes > _SMALL:
         return Aval(x.shape, x.dtype)
     return x
+
+
+def _alike(x: Any, y: Any) -> bool:
+    """Return whether two values, also of other transformations, have one shape and dtype."""
+    while type(x) is type(y) and isinstance(x, Tracer):
+        if x._trace is not y._trace or not hasattr(x, "value"):
+            return False
+        x, y = x.value, y.value
+    if type(x) is type(y) is _float64:
+        return True
+    return type(x) is type(y) is _ndarray and x.dtype is y.dtype and x.shape == y.shape
 
 
 class Tape(Trace):
@@ -141,7 +161,8 @@ class Tape(Trace):
                 if KIND[type(other)] == TRACER and other._trace.level > self.level:
                     return other._trace.binary(primitive, x, y)
             v = primitive(a, b)
-            fits = False
+            fits = _alike(a, v) and (tb is float or tb is int or _alike(b, v))
+            fits = fits or ((ta is float or ta is int) and _alike(b, v))
         if primitive.zero:
             return v
         out = TapeTracer()
@@ -160,26 +181,27 @@ class Tape(Trace):
         """Apply any primitive and record it."""
         values: list[Any] = []
         parents: list[int | None] = []
+        plain = True
         for a in args:
             if type(a) is TapeTracer and a._trace is self:
-                values.append(a.value)
                 parents.append(a.index)
+                a = a.value
             else:
-                values.append(a)
                 parents.append(None)
+            values.append(a)
+            plain = plain and KIND[type(a)] == NUMPY
         if primitive.augment is None:
-            y = primitive(*values, **attrs)
+            y = (primitive.numpy if plain else primitive)(*values, **attrs)
+            if primitive.zero:
+                return y
         else:
             varying = tuple(p is not None for p in parents)
             y, residuals, attrs = primitive.augment(tuple(values), attrs, varying)
             refuse_closures(self, primitive, attrs, y)
             values += residuals
             parents += [None] * len(residuals)
-        if primitive.zero:
-            return y
         index = len(self.entries)
-        kept, saved = _kept(primitive, y, values, parents)
-        self.append((primitive, kept, saved, parents, attrs))
+        self.append((primitive, *_kept(primitive, y, values, parents), parents, attrs))
         if not primitive.many:
             return _tracer(y, self, index)
         for _ in y[1:]:
@@ -198,19 +220,22 @@ def unpack(entry: Any) -> Any:
     return entry
 
 
-def _kept(primitive: Primitive, y: Any, values: list[Any], parents: list[int | None]) -> Any:
+def _kept(
+    primitive: Primitive, y: Any, values: list[Any], parents: list[int | None]
+) -> tuple[Any, list[Any]]:
     """Return what the entry keeps of output and arguments, by the kind of the derivative."""
-    derivative = primitive.derivative
-    if isinstance(derivative, Linear):
-        n = derivative.count
-        stand_ins = [_stand_in(v) if n is None or i < n else v for i, v in enumerate(values)]
-        return None, stand_ins
-    if isinstance(derivative, Bilinear):
+    derivative: Any = primitive.derivative
+    kind = type(derivative)
+    if kind is Linear:
+        for k in range(len(values) if derivative.count is None else derivative.count):
+            values[k] = _stand_in(values[k])
+        return None, values
+    if kind is Bilinear:
         a, b = values
-        return None, (
+        return None, [
             a if parents[1] is not None else _stand_in(a),
             b if parents[0] is not None else _stand_in(b),
-        )
+        ]
     return y, values
 
 
@@ -347,32 +372,46 @@ def pull(cts: Cotangents, i: int, entry: Any, safe: bool) -> None:
     """Send the cotangent of slot i, any operation's, to the arguments."""
     primitive, y, args, parents, attrs = entry
     slots = cts.slots
-    n = len(y) if primitive.many else 1
-    gs = slots[i : i + n]
-    if all(g is None for g in gs):
+    g = slots[i]
+    if primitive.many:
+        g = slots[i : i + len(y)]
+        if all(ct is None for ct in g):
+            return
+        slots[i : i + len(y)] = [None] * len(y)
+    elif g is None:
         return
-    slots[i : i + n] = [None] * n
-    derivative = primitive.derivative
-    results: Any
-    if primitive.add_into is not None and cts.add_read(parents[0], entry, gs[0], safe):
-        return
-    if isinstance(derivative, Elementwise):
-        results = _pull_elementwise(derivative, gs[0], y, args, parents, attrs, safe)
-    elif isinstance(derivative, Linear):
-        results = (
-            strong_linear(lambda g: derivative.transpose(g, *args, **attrs), gs[0])
-            if safe
-            else derivative.transpose(gs[0], *args, **attrs)
-        )
-        if derivative.count == 1:
-            results = (results,)
-    elif isinstance(derivative, Bilinear):
-        results = _pull_bilinear(derivative, gs[0], args, parents, attrs, safe)
     else:
-        results = _pull_general(primitive, gs, y, args, parents, attrs, safe)
+        slots[i] = None
+    if primitive.add_into is not None and cts.add_read(parents[0], entry, g, safe):
+        return
+    results = _pulled(primitive, g, y, args, parents, attrs, safe)
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
-            cts.add(slot, strong_fit(ct, x) if safe else fit(ct, x))
+            ct = strong_fit(ct, x) if safe else fit(ct, x)
+            if slots[slot] is None:
+                slots[slot] = ct
+            else:
+                cts.add(slot, ct)
+
+
+def _pulled(
+    primitive: Primitive, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
+) -> Any:
+    """Return the cotangents of the arguments (None: zero), by the kind of the derivative."""
+    derivative: Any = primitive.derivative
+    kind = type(derivative)
+    if kind is Elementwise:
+        return _pull_elementwise(derivative, g, y, args, parents, attrs, safe)
+    if kind is Bilinear:
+        return _pull_bilinear(derivative, g, args, parents, attrs, safe)
+    if kind is General:
+        return _pull_general(primitive, g, y, args, parents, attrs, safe)
+    cts = (
+        strong_linear(lambda g: derivative.transpose(g, *args, **attrs), g)
+        if safe
+        else derivative.transpose(g, *args, **attrs)
+    )
+    return (cts,) if derivative.count == 1 else cts
 
 
 def _pull_elementwise(
@@ -391,19 +430,12 @@ def _pull_elementwise(
 
 
 def _pull_general(
-    primitive: Primitive,
-    gs: list[Any],
-    y: Any,
-    args: Any,
-    parents: Any,
-    attrs: dict[str, Any],
-    safe: bool,
+    primitive: Primitive, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
 ) -> Any:
     derivative: Any = primitive.derivative
     if primitive.many:
         none = nothing if safe else zeros
-        gs = [none(v) if c is None else c for c, v in zip(gs, y, strict=True)]
-    g = tuple(gs) if primitive.many else gs[0]
+        g = tuple(none(v) if c is None else c for c, v in zip(g, y, strict=True))
     if primitive.augment is not None:  # it has passes of its own, with strong zeros or without
         return derivative.vjp(g, y, *args, **attrs, safe=safe)
 
