@@ -6,6 +6,7 @@ May import `core`, `codegen`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -67,8 +68,7 @@ class _Reader:
             v: fm.symbol(name, v.aval.ndim) for v, name in zip(graph.inputs, inputs, strict=True)
         }
         self.steps: list[tuple[str, Expr]] = []
-        reads = [a for e in graph.equations for a in e.inputs]
-        self.uses = {v: reads.count(v) for v in self.made}
+        self.uses = Counter(a for e in graph.equations for a in e.inputs)
 
     def read(self) -> Formulas:
         for e in self.graph.equations:

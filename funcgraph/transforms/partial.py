@@ -117,7 +117,8 @@ def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
         for v, x in back.constants.items()
         if isinstance(x, StageTracer) and x._trace is ahead
     }
-    rest = {v: x for v, x in back.constants.items() if v not in set(reads.values())}
+    read = set(reads.values())
+    rest = {v: x for v, x in back.constants.items() if v not in read}
     at_hand = {x.var for x, flag in zip(inputs, free, strict=True) if flag}
     residuals = Residuals(reads, ahead.equations, ahead.constants, at_hand)
     prelude, pairs_kept = residuals.prelude(), residuals.kept()

@@ -194,6 +194,36 @@ def test_what_must_not_be_written_is_not() -> None:
     same(base, BIG)
 
 
+def test_which_donated_arrays_may_be_written() -> None:
+    """Found from the ends of all arrays, not from all pairs: against NumPy's own answer."""
+    order = np.random.default_rng(0)
+    base = np.zeros(4000)
+    for _ in range(200):
+        arrays = [np.zeros(50) for _ in range(6)]
+        for _ in range(order.integers(0, 8)):
+            start, stop = sorted(order.integers(0, 4001, size=2))
+            source = [base, *arrays][order.integers(0, 7)]
+            arrays.append([source[start:stop], source[::-3], source, memoryview(source)][stop % 4])
+        arrays = [np.asarray(x) for x in arrays]
+        free = memory.free_to_overwrite(range(len(arrays)), arrays)
+        for k, x in enumerate(arrays):
+            others = (y for j, y in enumerate(arrays) if j != k)
+            alone = not any(np.may_share_memory(x, y) for y in others)
+            assert (k in free) == (alone and x.flags.owndata), k
+
+
+def test_each_of_many_donated_arrays_is_written_in_its_place() -> None:
+    def step(state: list[Any], x: Any) -> list[Any]:
+        return [w - x * np.sum(w) for w in state[::-1]][::-1]
+
+    state = [np.full(5000, float(k)) for k in range(80)]
+    wanted = step(state, 0.5)
+    places = [w.ctypes.data for w in state]
+    got = fg.jit(step, donate_argnums=0)(state, 0.5)
+    assert [w.ctypes.data for w in got] == places
+    same(got, wanted, 1e-12)
+
+
 def test_a_closed_over_view_is_not_written() -> None:
     base = BIG.copy()
     view = base[::-1]

@@ -9,16 +9,19 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from funcgraph.core.aval import Aval
 from funcgraph.engines.numpy.plan import Output
 
-__all__ = ["LIMIT", "Buffers", "Workspaces", "is_free_to_overwrite", "kept_bytes"]
+__all__ = ["LIMIT", "Buffers", "Workspaces", "free_to_overwrite", "kept_bytes"]
 
 LIMIT = 256 << 20  # bytes kept by all programs together; what is in use is not counted
 _POOLED = 1 << 16  # smaller results come from malloc without a new page
@@ -99,10 +102,11 @@ class Buffers:
     all views of it.
     """
 
-    __slots__ = ("__weakref__", "_outputs", "_pools")
+    __slots__ = ("__weakref__", "_donors", "_outputs", "_pools")
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = tuple(outputs)
+        self._donors = [o.donor for o in outputs if o.donor is not None]
         self._pools: list[list[Any] | None] = [
             [] if _COUNTS and _POOLED <= _bytes([o.aval]) <= LIMIT // 8 else None for o in outputs
         ]
@@ -110,8 +114,9 @@ class Buffers:
     def take(self, inputs: Sequence[Any]) -> list[Any]:
         """Return a buffer for each output: a donated input, an old buffer, or a new one."""
         out = []
+        free = free_to_overwrite(self._donors, inputs) if self._donors else ()
         for output, pool in zip(self._outputs, self._pools, strict=True):
-            if output.donor is not None and is_free_to_overwrite(output.donor, inputs):
+            if output.donor in free:
                 out.append(inputs[output.donor])
             elif pool is None:
                 out.append(np.empty(output.aval.shape, output.aval.dtype))
@@ -151,16 +156,25 @@ def _is_as_new(buffer: Any, aval: Aval) -> bool:
     return bool(same and flags.c_contiguous and flags.writeable and flags.owndata)
 
 
-def is_free_to_overwrite(number: int, inputs: Sequence[Any]) -> bool:
-    """Return whether a donated input may be written: an array that owns its memory, alone."""
-    x = inputs[number]
-    if type(x) is not np.ndarray:
-        return False
-    flags = x.flags
-    if not (flags.owndata and flags.writeable and flags.c_contiguous and flags.aligned):
-        return False
-    return not any(
-        isinstance(other, np.ndarray) and np.may_share_memory(x, other)
-        for k, other in enumerate(inputs)
-        if k != number
-    )
+def free_to_overwrite(donated: Iterable[int], inputs: Sequence[Any]) -> set[int]:
+    """Return which of the donated inputs may be written: arrays that own their memory, alone."""
+    times = Counter(map(id, inputs))
+    owners = {}
+    for k in donated:
+        x = inputs[k]
+        if type(x) is np.ndarray and times[id(x)] == 1:
+            flags = x.flags
+            if flags.owndata and flags.writeable and flags.c_contiguous and flags.aligned:
+                owners[k] = x
+    others = [x for x in inputs if isinstance(x, np.ndarray) and not x.flags.owndata and x.size]
+    if not others:  # different owners have different memory
+        return set(owners)
+    spans = sorted(map(byte_bounds, others))
+    starts, reach = [a for a, _ in spans], list(accumulate((b for _, b in spans), max))
+
+    def is_alone(x: Any) -> bool:
+        start = x.ctypes.data
+        before = bisect_left(starts, start + x.nbytes)  # of the others, that begin before its end
+        return not before or reach[before - 1] <= start
+
+    return {k for k, x in owners.items() if is_alone(x)}

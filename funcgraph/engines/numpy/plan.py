@@ -6,6 +6,7 @@ donated argument. May import `core`, `ops`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +79,13 @@ class Plan:
         first: int = 0,
     ) -> None:
         self.root = owners(graph)
-        self._results = [self.root.get(v, v) if isinstance(v, Var) else None for v in graph.outputs]
-        self._atoms = graph.outputs
-        self._handed_out = {v for v in self._results if v is not None}
-        self.fixed = self._handed_out | set(graph.inputs) | set(graph.constants)
+        self._places: dict[Var, list[int]] = {}  # at which a variable is among the outputs
+        self._handed_out: dict[Var, int] = {}  # whose memory an output is in: the first one
+        for k, v in enumerate(graph.outputs):
+            if isinstance(v, Var):
+                self._places.setdefault(v, []).append(k)
+                self._handed_out.setdefault(self.root.get(v, v), k)
+        self.fixed = {*self._handed_out, *graph.inputs, *graph.constants}
         self.last: dict[Var, int] = {}
         for k, e in enumerate(graph.equations):
             for atom in (*e.inputs, *e.outputs):
@@ -91,7 +95,13 @@ class Plan:
         self.outputs: list[Output] = []
         self._place: dict[Var, str] = {}
         self._free: dict[Any, list[str]] = {}
-        self._donors = {graph.inputs[k]: k for k in donated}
+        self._inputs = graph.inputs
+        self._donors: dict[Var, int] = {}  # what may still be taken
+        self._alike: dict[Any, list[int]] = {}  # their numbers by type, in order
+        for k in sorted(set(donated)):
+            if (v := graph.inputs[k]) not in self._handed_out:
+                self._donors[v] = k
+                self._alike.setdefault(_key(v.aval), []).append(k)
         self._donor_of: dict[Var, int] = {}
         self._promised: dict[Var, Var] = {}  # what will be handed over to an output
         self._first = first
@@ -109,7 +119,7 @@ class Plan:
             (out,) = e.outputs
             donor = self._find_donor(k, e)
             if donor is not None:
-                self._donor_of[out] = self._donors.pop(donor)
+                self._donor_of[out] = donor
                 continue
             for v in self.overwritable(e):
                 if self._ends(v, k, out) and v in made and writes(made[v]):
@@ -131,18 +141,25 @@ class Plan:
         roots = [self.root.get(v, v) for v in over]
         return [v for v in over if v is e.inputs[1] and roots.count(self.root.get(v, v)) == 1]
 
-    def _find_donor(self, k: int, e: Equation) -> Var | None:
+    def _find_donor(self, k: int, e: Equation) -> int | None:
+        """Take the memory of an argument that ends here, or else of an input that is not needed.
+
+        Of these, that of the one that stands nearest to where the result will stand.
+        """
         (out,) = e.outputs
         if k < self._first:
             return None
-        over = self.overwritable(e)
-        at = self._results.index(out) if out in self._handed_out else 0
-        # Best is one that is read here, then the one that stands where the result will stand.
-        for v in sorted(self._donors, key=lambda v: (v not in over, abs(self._donors[v] - at))):
-            last = self.last.get(v, -1)
-            dead = last < k or (last == k and v in over)
-            if dead and v not in self._handed_out and _key(v.aval) == _key(out.aval):
-                return v
+        at, kind = self._handed_out.get(out, 0), _key(out.aval)
+        over = [v for v in self.overwritable(e) if v in self._donors and _key(v.aval) == kind]
+        if ends := [v for v in over if self.last[v] == k]:
+            return self._donors.pop(min(ends, key=lambda v: abs(self._donors[v] - at)))
+        alike = self._alike.get(kind, [])
+        while alike:
+            v = self._inputs[alike.pop(_nearest(alike, at))]
+            number = self._donors.pop(v, None)
+            # What is read here or behind is of no use for the results before, either.
+            if number is not None and self.last.get(v, -1) < k:
+                return number
         return None
 
     def _ends(self, v: Any, k: int, out: Var) -> bool:
@@ -191,7 +208,7 @@ class Plan:
 
     def _new_output(self, out: Var) -> str:
         result = self._promised.get(out, out)
-        places = tuple(k for k, v in enumerate(self._atoms) if v is result)
+        places = tuple(self._places.get(result, ()))
         donor = self._donor_of.get(result) if result is out else None
         self.outputs.append(Output(out.aval, places, donor))
         return f"o[{len(self.outputs) - 1}]"
@@ -207,6 +224,12 @@ class Plan:
                 if place.startswith("w["):
                     self.give_back(place, v.aval)
         return ends
+
+
+def _nearest(numbers: list[int], n: int) -> int:
+    """Return the index of the number nearest to n; the numbers are in order."""
+    k = bisect_left(numbers, n)
+    return k - 1 if k and (k == len(numbers) or n - numbers[k - 1] <= numbers[k] - n) else k
 
 
 def _key(aval: Aval) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ liveness. What is handed to the caller is memory that nothing else refers to. Ma
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
@@ -111,9 +112,9 @@ class _Writer:
         watched: Sequence[Any],
         finite: Callable[[list[Any]], bool] | None,
     ) -> None:
-        self.passed_on = {
-            graph.inputs[k] for k in donated if graph.outputs.count(graph.inputs[k]) == 1
-        }
+        times = Counter(graph.outputs)
+        self.inputs = set(graph.inputs)
+        self.passed_on = {graph.inputs[k] for k in donated if times[graph.inputs[k]] == 1}
         self.watched = set(watched)  # what has to be finite
         self.finite = finite
         graph, self.runs = chained(graph, _writes_blocks, first)
@@ -146,7 +147,7 @@ class _Writer:
 
     def _forget(self, ends: Iterable[Var], made: Iterable[Var]) -> None:
         """Drop the names of values that nobody reads any more; scalars wait for arrays."""
-        names = [self.names[v] for v in ends if v not in self.graph.inputs]
+        names = [self.names[v] for v in ends if v not in self.inputs]
         if names and any(v.aval.shape for v in made):
             self.lines.append(f"del {', '.join(names)}")
 
@@ -346,7 +347,7 @@ class _Writer:
         name = self.text(atom)
         if isinstance(atom, Var) and atom.aval.shape and atom not in self.passed_on:
             root = self.plan.root.get(atom, atom)
-            if root in self.graph.inputs or root in self.graph.constants:
+            if root in self.inputs or root in self.graph.constants:
                 return f"np.array({name})"
         return name
 
@@ -399,8 +400,8 @@ def compile_graph(
       derivatives: Variables of the graph. If one that the outputs depend on is not finite, the
         function returns None, and has then not written into any input.
     """
-    known = {v for e in prune(graph).equations for v in e.outputs}
-    watched = tuple(v for v in dict.fromkeys(derivatives) if v in known or v in graph.inputs)
+    known = {v for e in prune(graph).equations for v in e.outputs}.union(graph.inputs)
+    watched = tuple(v for v in dict.fromkeys(derivatives) if v in known)
     outputs = (*graph.outputs, *watched)
     graph = hoist(simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants)))
     floats = _float_program(graph, len(watched))
