@@ -121,3 +121,13 @@ def test_a_program_that_gives_up_writes_nothing() -> None:
     w = np.array([1.0, 0.0, 2.0])
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(step(w.copy()), w - 0.1 / w)
+
+
+def test_signs_of_zeros() -> None:
+    """They may decide whether a derivative that is not finite is zero: see ops.strong."""
+    zero = np.array([0.0, -0.0, 1.0, 0.0])
+    f = lambda x: (0 * x, zero * x, x * -0.0, zero + x * 0.0, x + zero, -(0 * x), (0 * x) * x)
+    x = np.array([-1.0, -2.0, -0.0, 0.0])
+    assert on_floats(f, x)
+    for g, w in zip(fg.jit(f)(x), f(x), strict=True):
+        np.testing.assert_array_equal(np.signbit(g), np.signbit(w))

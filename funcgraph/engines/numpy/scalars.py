@@ -53,21 +53,23 @@ class UnsupportedError(Exception):
 class _Number:
     """A float of the program: arithmetic with it is written down, and gives another one.
 
-    What is known is computed at once. A known zero makes a product zero, if the other factor is
-    finite: the program has to look at that.
-
     Args:
       text: Its name, or a number.
       body: Where the lines go.
       value: The number, if it is known.
     """
 
-    __slots__ = ("body", "text", "value")
+    __slots__ = ("_text", "body", "value")
 
     def __init__(self, text: str, body: Body, value: float | None = None) -> None:
-        self.text = text
+        self._text = text
         self.body = body
         self.value = value
+
+    @property
+    def text(self) -> str:
+        """Its name, or a number."""
+        return self._text
 
     def new(self, expression: str) -> _Number:
         """Write a line; return the number it assigns."""
@@ -81,15 +83,22 @@ class _Number:
         if x is not None and y is not None:
             value = _OPERATORS[symbol](x, y)
             return _Number(_text(value), self.body, value)
-        if symbol in "+-" and y == 0:
+        if symbol == "*" and (_is_zero(a) or _is_zero(b)):
+            factors = [n for n in (a, b) if not _is_zero(n) or isinstance(n, _Zero)]
+            if all(_known(n) is None for n in factors):
+                return _Zero(self.body, factors, lambda: f"{_text(a)} * {_text(b)}")
+        if symbol in "+-" and isinstance(b, _Zero):
+            b.leave_out()
             return a
-        if (symbol == "+" and x == 0) or (symbol == "*" and x == 1):
+        if symbol == "+" and isinstance(a, _Zero):
+            a.leave_out()
             return b
-        if symbol in "*/" and y == 1:
+        if symbol in "+-" and _adds_nothing(y if symbol == "-" else -y if y is not None else y):
             return a
-        if symbol == "*" and 0 in (x, y):
-            self.body.finite[_text(b if x == 0 else a)] = None
-            return _Number("0.0", self.body, 0.0)
+        if symbol == "+" and x is not None and _adds_nothing(-x):
+            return b
+        if (symbol == "*" and x == 1) or (symbol in "*/" and y == 1):
+            return b if x == 1 else a
         if symbol == "power":
             return self.new(f"power({_text(a)}, {_text(b)})")
         return self.new(f"{_text(a)} {symbol} {_text(b)}")
@@ -125,9 +134,11 @@ class _Number:
         return self._binary("power", other, self)
 
     def __neg__(self) -> Any:
-        return (
-            self._binary("*", -1.0, self) if self.value is not None else self.new(f"-{self.text}")
-        )
+        if self.value is not None:
+            return _Number(_text(-self.value), self.body, -self.value)
+        if isinstance(self, _Zero):
+            return _Zero(self.body, [self], lambda: f"-{self.text}")
+        return self.new(f"-{self.text}")
 
     def __bool__(self) -> bool:
         raise UnsupportedError
@@ -137,6 +148,45 @@ class _Number:
         if name not in FUNCTIONS:
             raise AttributeError(name)
         return lambda: self.new(f"{name}({self.text})")
+
+
+class _Zero(_Number):
+    """A product with a zero that is known: zero, if the other factors are finite.
+
+    It is written down where its sign counts. Where it is added to another number it is left out,
+    and the program looks whether the factors are finite.
+    """
+
+    __slots__ = ("_expression", "_factors")
+
+    def __init__(self, body: Body, factors: list[Any], expression: Callable[[], str]) -> None:
+        super().__init__("", body)
+        self._factors = factors
+        self._expression = expression
+
+    @property
+    def text(self) -> str:
+        """Its name."""
+        if not self._text:
+            self._text = self.new(self._expression()).text
+        return self._text
+
+    def leave_out(self) -> None:
+        """Note what has to be finite, since this number is not computed."""
+        for factor in self._factors:
+            if isinstance(factor, _Zero):
+                factor.leave_out()
+            else:
+                self.body.finite[_text(factor)] = None
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, _Zero) or _known(x) == 0
+
+
+def _adds_nothing(y: Any) -> bool:
+    """Return whether x - y is x for all x: for 0.0, and for the 0 from which sums start."""
+    return y is not None and y == 0 and (type(y) is int or math.copysign(1, y) > 0)
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], float]] = {
