@@ -61,12 +61,16 @@ def is_library(filename: str) -> bool:
     return filename.startswith(_LIBRARIES) or filename.startswith("<__array_function__")
 
 
+def _is_jax(names: dict[str, object]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] == "jax"
+
+
 def user_line() -> str:
-    """Return `file:line` of the innermost frame outside funcgraph and NumPy."""
+    """Return `file:line` of the innermost frame outside funcgraph, NumPy and JAX."""
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not is_library(filename):
+        if not is_library(filename) and not _is_jax(frame.f_globals):
             return f"{filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from funcgraph import tree
 from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
+from funcgraph.core.simplify import simplify
 from funcgraph.errors import MissingPackageError
 
 try:
@@ -27,7 +28,7 @@ except ImportError as error:  # pragma: no cover
         "backend='xla' needs JAX, which is not installed: pip install 'funcgraph[xla]'."
     ) from error
 
-__all__ = ["Program", "Shortcuts", "asarray", "call", "compile_graph", "lower"]
+__all__ = ["Direct", "Program", "asarray", "call", "compile_graph", "lower"]
 
 
 def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
@@ -66,83 +67,65 @@ def lower(graph: Graph, inputs: list[Any], **options: Any) -> Any:
 # --- calls ---------------------------------------------------------------------------------------
 
 
-class _Shortcut(NamedTuple):
-    signature: list[Any]  # of the leaves
-    run: Callable[..., Any]
-    outputs: Any  # JAX's structure of them
+class _RefusedError(TypeError):
+    """A call has to take the long way."""
 
 
-class Shortcuts:
-    """Compiled programs by what JAX's own code, which is in C++, says of their arguments.
+class Direct:
+    """All programs of a function behind one jax.jit, which gets the user's arguments as they are.
 
-    Taking a few hundred parameters apart in Python takes longer than a step on a GPU. A shortcut is
-    for a structure of dicts, lists and (named) tuples, and the shapes it was last called with. Any
-    other call, and all that is refused, takes the long way.
+    JAX's own code, in C++, takes the arguments apart, finds the program, and puts the result
+    together: in Python that takes longer than many a program runs. So nothing is looked at before.
+    What JAX finds no program for, it traces; `stage` says what runs. What it refuses (a TypeError)
+    takes the long way: tracers of funcgraph, structures that JAX takes apart otherwise, errors.
+
+    Args:
+      stage: Returns for args and kwargs (which hold tracers of JAX) a graph, its inputs, their
+        structure and that of its outputs; None if the program is for one call alone.
+      options: For jax.jit.
     """
 
-    def __init__(self, maximum: int) -> None:
-        """Keep so many structures at most."""
-        self._known: dict[Any, _Shortcut] = {}
-        self._maximum = maximum
+    def __init__(self, stage: Callable[[Any, Any], Any], options: dict[str, Any]) -> None:
+        wide = jax.config.jax_enable_x64  # the user's: what functions of JAX make is of its dtypes
 
-    def call(self, args: Any) -> Any:
-        """Run the program for these arguments; return NotImplemented if there is none."""
-        try:
-            leaves, structure = jax.tree.flatten(args)
-        except (TypeError, ValueError):  # keys that have no order, say
-            return NotImplemented
-        known = self._known.get(structure)
-        if known is None or _signature(leaves) != known.signature:
-            return NotImplemented
-        return jax.tree.unflatten(known.outputs, known.run(*leaves))
+        def program(*args: Any, **kwargs: Any) -> Any:
+            if not jax.config.jax_enable_x64:  # it was on when `run` was chosen
+                raise _RefusedError
+            try:
+                with jax.ensure_compile_time_eval(), jax.enable_x64(wide):
+                    found = stage(args, kwargs)
+            except Exception:  # the long way raises it without JAX's words
+                raise _RefusedError from None
+            if found is None or not all(_is_simple(structure.spec) for structure in found[2:]):
+                self._refused = True
+                raise _RefusedError
+            graph, leaves, _, outputs = found
+            return tree.unflatten(outputs, _program(simplify(graph))(*leaves))
 
-    def add(self, args: Any, leaves: list[Any], inputs: Any, outputs: Any, run: Any) -> None:
-        """Keep the program that a call found the long way.
+        self._jitted = jax.jit(program, **options)
+        self._refused = False
+        self.run = self._jitted if wide else self.careful
 
-        Args:
-          args: The arguments.
-          leaves: The leaves of args.
-          inputs: Their structure.
-          outputs: The structure of the result.
-          run: The program, a function of the leaves.
-        """
-        if not (_is_simple(inputs.spec) and _is_simple(outputs.spec)):
-            return
-        try:
-            found, structure = jax.tree.flatten(args)
-            numbers = list(range(outputs.num_leaves))
-            order, result = jax.tree.flatten(tree.unflatten(outputs, numbers))
-        except (TypeError, ValueError):
-            return
-        alike = [id(x) for x in found] == [id(x) for x in leaves] and order == numbers
-        signature = _signature(leaves)
-        if not alike or signature != _signature(leaves):  # there is a leaf of an unknown kind
-            return
-        if len(self._known) >= self._maximum:
-            self._known.clear()
-        self._known[structure] = _Shortcut(signature, run, result)
-
-
-def _signature(leaves: list[Any]) -> list[Any]:
-    """Return what decides which program runs. Avals of JAX are shared: most compare by identity."""
-    array: Any = _array_type()
-    return [x.aval if type(x) is array else _signature_of(x) for x in leaves]
-
-
-def _signature_of(x: Any) -> Any:
-    cls = type(x)
-    if cls is np.ndarray:
-        return x.shape, x.dtype
-    if cls in (bool, int, float, complex) or isinstance(x, (np.number, np.bool_)):
-        return cls
-    return object()  # equal to no other
+    def careful(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, but refuse tracers, those of JAX too; whatever JAX's x64 flag says."""
+        plain = _types_of_numbers().issuperset
+        flat = not kwargs and plain(map(type, args))  # mostly, and then it is known soon
+        if not flat and not plain(map(type, jax.tree_util.tree_leaves((args, kwargs)))):
+            raise _RefusedError
+        if self._refused:
+            raise _RefusedError
+        if jax.config.jax_enable_x64:
+            return self._jitted(*args, **kwargs)
+        with jax.enable_x64(True):
+            return self._jitted(*args, **kwargs)
 
 
 @functools.cache
-def _array_type() -> type:
-    """Return the type of JAX's arrays that hold numbers, not tracers."""
+def _types_of_numbers() -> frozenset[type]:
+    """Return the types of arrays and numbers; those of tracers are none of them."""
     with jax.ensure_compile_time_eval():
-        return type(jax.numpy.zeros(()))
+        array = type(jax.numpy.zeros(()))
+    return frozenset((array, np.ndarray, bool, int, float, complex, *np.sctypeDict.values()))
 
 
 def _is_simple(spec: Any) -> bool:

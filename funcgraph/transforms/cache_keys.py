@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import aval_of
+from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.trace import JAX, KIND, NUMPY
 from funcgraph.errors import StaticArgumentError
 from funcgraph.transforms.arguments import name_of
 
-__all__ = ["difference", "leaf_key"]
+__all__ = ["difference", "leaf_aval", "leaf_key"]
 
 
 def leaf_key(x: Any, fun: Any) -> Any:
@@ -22,18 +22,34 @@ def leaf_key(x: Any, fun: Any) -> Any:
     cls = type(x)
     if cls is np.ndarray or cls is np.float64:
         return x.shape, x.dtype
-    if cls is float or cls is int or cls is bool or cls is complex:
+    if cls is float or cls is int or cls is complex:
         return cls
     kind = KIND[cls]
     if kind == JAX:
-        return x.shape, x.dtype
-    if kind == NUMPY and not isinstance(x, (np.ndarray, np.generic)):
+        return _weak(x) or (x.shape, x.dtype)
+    if kind == NUMPY and not isinstance(x, (np.ndarray, np.generic, bool)):
         raise StaticArgumentError(
             f"an argument of {name_of(fun)} is a {cls.__name__}, which is no array. Mark it as "
             "static: jit(f, static_argnums=...) or static_argnames=..."
         )
     aval = aval_of(x)
     return aval.weak if aval.weak is not None else (aval.shape, aval.dtype)
+
+
+def leaf_aval(x: Any) -> Aval:
+    """Return the aval of a leaf: one for each key."""
+    weak = _weak(x) if KIND[type(x)] == JAX else None
+    return aval_of(x if weak is None else weak(0))
+
+
+def _weak(x: Any) -> type | None:
+    """Return the type of Python's numbers for which an array of JAX stands: its dtype is weak.
+
+    To JAX it is as good as the number: they share a program.
+    """
+    if x.shape or not x.weak_type:
+        return None
+    return next((cls for cls in (int, float, complex) if x.dtype == np.dtype(cls)), None)
 
 
 def difference(old: Any, new: Any) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Graph
 from funcgraph.core.origin import named
 from funcgraph.core.primitive import General, Primitive
@@ -33,7 +32,7 @@ from funcgraph.transforms.arguments import (
     snapshot,
     static_set,
 )
-from funcgraph.transforms.cache_keys import difference, leaf_key
+from funcgraph.transforms.cache_keys import difference, leaf_aval, leaf_key
 from funcgraph.transforms.inspection import DESCENTS, inspection
 from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
@@ -167,7 +166,8 @@ class Jitted:
         self._static = static
         self._options = options
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
-        self._shortcuts: Any = None  # on XLA: past what follows here
+        self._engine: Any = None  # on XLA: see Direct there
+        self._direct: Any = None
         self._compilations: list[tuple[Any, str]] = []  # keys and lines
         self._hits = 0
         self._straight = Straight()  # on NumPy: past all that a call has to find out
@@ -189,32 +189,41 @@ class Jitted:
                 return found
         if inspection.get() is not None:
             return self._inspected(args, kwargs)
-        shortcuts = self._shortcuts
-        if shortcuts is not None:
-            found = shortcuts.call((args, kwargs))
-            if found is not NotImplemented:
+        engine, direct = self._engine, self._direct
+        if direct is not None:
+            try:
+                found = direct(*args, **kwargs)
+            except (TypeError, ValueError):  # refused; what is wrong, if anything, is said below
+                self._direct = engine.careful
+            else:
                 self._hits += 1
                 return found
         leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or not are_plain(leaves, self._backend):
-            if (
-                names := named.get()
-            ) is not None and names.whole:  # what people read has the user's lines, not a call
+            if (names := named.get()) is not None and names.whole:  # people read lines, no calls
                 return run(self._fun, args, kwargs)
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
+        elif entry.kept and self._backend == "xla" and not self._static and engine is None:
+            xla = importlib.import_module("funcgraph.engines.xla")
+            self._engine = engine = xla.Direct(self._staged, self._options)
+            self._direct = engine.run
+            self._hits -= 1
+            return self(*args, **kwargs)
         else:
             outs = entry.run(*leaves)
             if entry.run.calls == _SOME and self._backend == "numpy" and not self._static:
                 self._straight.add(leaves, structure, entry.structure, entry.run.program)
             if outs is None:  # a derivative is not finite
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
-            if entry.kept and self._backend == "xla" and not self._static:
-                if shortcuts is None:
-                    engine = importlib.import_module("funcgraph.engines.xla")
-                    self._shortcuts = shortcuts = engine.Shortcuts(_MAX_ENTRIES)
-                shortcuts.add((args, kwargs), leaves, structure, entry.structure, entry.run)
         return tree.unflatten(entry.structure, outs)
+
+    def _staged(self, args: Any, kwargs: Any) -> Any:
+        """Return graph, leaves, and structures of arguments and result, for one jax.jit of all."""
+        leaves, structure, static = self._flatten(args, kwargs)
+        entry = self._entry(leaves, structure, static)
+        self._hits -= 1  # the call is counted when it returns
+        return (entry.graph, leaves, structure, entry.structure) if entry.kept else None
 
     def _inspected(self, args: Any, kwargs: Any) -> Any:
         """Run the function itself, operation by operation, on its arguments under inspection."""
@@ -312,7 +321,7 @@ class Jitted:
             outs, found = tree.flatten(run(self._fun, args, kwargs))
             return outs
 
-        graph, closed = stage_closed(flat, [aval_of(x) for x in leaves])
+        graph, closed = stage_closed(flat, [leaf_aval(x) for x in leaves])
         options = self._leaf_options(structure, found)
         if self._backend == "numpy" and plan.derivatives and not plan.safe:
             options |= {"finite": all_finite, "derivatives": _derivatives(graph, plan)}
@@ -378,7 +387,7 @@ class Jitted:
     def clear_cache(self) -> None:
         """Forget all compiled programs of this function."""
         self._entries.clear()
-        self._shortcuts = None
+        self._engine = self._direct = None
         self._compilations.clear()
         self._hits = 0
         self._straight = Straight()
