@@ -182,13 +182,13 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compiled program for these arguments; stage and compile it first if need be."""
-        if self._straight.known and inspection.get() is None:
+        if inspection.get() is not None:
+            return self._inspected(args, kwargs)
+        if self._straight.known:
             found = self._straight(args, kwargs)
             if found is not NotImplemented:
                 self._hits += 1
                 return found
-        if inspection.get() is not None:
-            return self._inspected(args, kwargs)
         engine, direct = self._engine, self._direct
         if direct is not None:
             try:

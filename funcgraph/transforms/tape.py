@@ -161,8 +161,7 @@ class Tape(Trace):
                 if KIND[type(other)] == TRACER and other._trace.level > self.level:
                     return other._trace.binary(primitive, x, y)
             v = primitive(a, b)
-            fits = _alike(a, v) and (tb is float or tb is int or _alike(b, v))
-            fits = fits or ((ta is float or ta is int) and _alike(b, v))
+            fits = (pa is None or _alike(a, v)) and (pb is None or _alike(b, v))
         if primitive.zero:
             return v
         out = TapeTracer()

@@ -116,7 +116,7 @@ class Buffers:
         out = []
         free = free_to_overwrite(self._donors, inputs) if self._donors else ()
         for output, pool in zip(self._outputs, self._pools, strict=True):
-            if output.donor in free:
+            if output.donor is not None and output.donor in free:
                 out.append(inputs[output.donor])
             elif pool is None:
                 out.append(np.empty(output.aval.shape, output.aval.dtype))
