@@ -6,7 +6,6 @@ May import `core`.
 from __future__ import annotations
 
 import builtins
-import itertools
 import keyword
 import re
 from collections.abc import Iterable
@@ -34,13 +33,16 @@ class Names:
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = {*_RESERVED, *taken}
+        self._next: dict[str, int] = {}  # numbers below are taken
 
     def fresh(self, name: str) -> str:
         """Return a name like this one that nothing else has: h, h_2, h_3, ..."""
         name = re.sub(r"\W", "_", name) or "t"
         name = name if name.isidentifier() else f"_{name}"
-        numbered = (f"{name}_{k}" for k in itertools.count(2))
-        found = next(n for n in itertools.chain([name], numbered) if n not in self._taken)
+        found, k = name, self._next.get(name, 2)
+        while found in self._taken:
+            found, k = f"{name}_{k}", k + 1
+        self._next[name] = k
         self._taken.add(found)
         return found
 

@@ -114,7 +114,7 @@ class Buffers:
     def take(self, inputs: Sequence[Any]) -> list[Any]:
         """Return a buffer for each output: a donated input, an old buffer, or a new one."""
         out = []
-        free = free_to_overwrite(self._donors, inputs) if self._donors else ()
+        free = free_to_overwrite(self._donors, inputs) if self._donors else set()
         for output, pool in zip(self._outputs, self._pools, strict=True):
             if output.donor is not None and output.donor in free:
                 out.append(inputs[output.donor])
