@@ -36,6 +36,7 @@ ANALYTIC = frozenset([
     "power", "reshape", "transpose", "broadcast", "copy", "reduce_sum", "concatenate", "stack",
     "pad_zeros", "getitem", "cumsum", "cumsum_back", "matmul", "einsum_pair", "convolve",
     "index_add", "index_set", "reduce_prod", "cumprod", "solve", "inv", "det",
+    "solve_triangular",
 ])  # fmt: skip
 
 

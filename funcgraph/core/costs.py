@@ -173,6 +173,10 @@ def _solve(x: Avals, y: Avals, _: Any) -> float:
     return 2 / 3 * n**3 * prod(x[0].shape[:-2]) + 2 * n * n * k * prod(y[0].shape[:-2])
 
 
+def _solve_triangle(x: Avals, y: Avals, _: Any) -> float:
+    return x[1].shape[-2] * _size(y[0])
+
+
 _LU = _matrices(lambda m, n: m * n * n - n**3 / 3)  # 2n³/3 for square ones
 _SVD = _matrices(lambda m, n: 14 * m * n * n + 8 * n**3)  # with both thin factors
 
@@ -207,6 +211,7 @@ _FLOPS: dict[str, Rule] = {
     "inv": _matrices(lambda m, n: 2 * n**3),
     "cofactor": _matrices(lambda m, n: 2 * n**3),
     "solve": _solve,
+    "solve_triangular": _solve_triangle,
     "qr": _matrices(lambda m, n: 4 * n * n * (m - n / 3)),  # R, and as much again for Q
     "eigh": _matrices(lambda m, n: 9 * n**3),
     "eig": _matrices(lambda m, n: 25 * n**3),

@@ -31,6 +31,7 @@ from funcgraph.ops.elementwise import (
 )
 from funcgraph.ops.linalg import einsum, matmul, matrix_transpose
 from funcgraph.ops.structural import cast, expand_dims, where
+from funcgraph.ops.triangular import solve_triangular
 
 __all__ = [
     "adjoint",
@@ -243,13 +244,14 @@ def _half_lower(x: Any) -> Any:
 
 
 def _cholesky_jvp(t: Any, y: Any, a: Any) -> Any:
-    middle = solve(y, adjoint(solve(y, hermitian(t[0]))))
+    half = solve_triangular(y, hermitian(t[0]), lower=True)
+    middle = solve_triangular(y, adjoint(half), lower=True)
     return matmul(y, _half_lower(adjoint(middle)))
 
 
 cholesky = Primitive(
     "cholesky",
-    lambda a: np.linalg.cholesky((a + np.conj(np.swapaxes(a, -1, -2))) * a.real.dtype.type(0.5)),
+    lambda a: np.linalg.cholesky(hermitian(a)),
     "jax.numpy.linalg.cholesky",
     _square,
     General(_cholesky_jvp, None),
@@ -266,7 +268,7 @@ def _eigh_jvp(t: Any, y: Any, a: Any) -> Any:
 
 eigh = Primitive(
     "eigh",
-    lambda a: tuple(np.linalg.eigh((a + np.conj(np.swapaxes(a, -1, -2))) * a.real.dtype.type(0.5))),
+    lambda a: tuple(np.linalg.eigh(hermitian(a))),
     lambda jax, a: tuple(jax.numpy.linalg.eigh(a)),
     lambda a: (Aval(a.shape[:-1], real_dtype(a.dtype)), _square(a)),
     General(_eigh_jvp, None),
@@ -310,7 +312,8 @@ eig = Primitive(
 
 def _qr_jvp(t: Any, y: Any, a: Any) -> Any:
     q, r = y
-    x = matrix_transpose(solve(matrix_transpose(r), matrix_transpose(t[0])))  # t inv(r)
+    columns = solve_triangular(matrix_transpose(r), matrix_transpose(t[0]), lower=True)
+    x = matrix_transpose(columns)  # t inv(r)
     c = matmul(adjoint(q), x)
     n = shape_of(c)[-1]
     lower = c * np.tril(np.ones((n, n), real_dtype(dtype_of(c))), -1)

@@ -25,7 +25,9 @@ from funcgraph.ops import decompositions as dec
 from funcgraph.ops.elementwise import conjugate, is_complex
 from funcgraph.ops.indexing import index
 from funcgraph.ops.linalg import matmul, matrix_transpose
-from funcgraph.ops.structural import cast, concatenate, expand_dims, reshape, where
+from funcgraph.ops.structural import cast, concatenate, expand_dims, reshape
+from funcgraph.ops.triangular import solve_triangular as _solve_triangular
+from funcgraph.ops.triangular import triangle as _triangle
 
 __all__ = [
     "block_diag",
@@ -45,12 +47,6 @@ __all__ = [
     "svdvals",
     "toeplitz",
 ]
-
-
-def _triangle(x: Any, lower: bool, k: int = 0) -> Any:
-    shape = shape_of(x)[-2:]
-    keep = np.tri(*shape, k, dtype=bool) if lower else np.tri(*shape, k, dtype=bool).T
-    return where(keep, x, dtype_of(x).type(0))
 
 
 def _from_triangle(x: Any, lower: bool, hermitian: bool = True) -> Any:
@@ -99,13 +95,14 @@ def solve_triangular(
 ) -> Any:
     """Return x with t x = b, tᵀ x = b or tᴴ x = b, where t is a triangle of a."""
     a, b = as_array(a), as_array(b)
-    t = _triangle(a, lower, -1 if unit_diagonal else 0)
-    t = t + np.eye(shape_of(a)[-1], dtype=dtype_of(a)) if unit_diagonal else t
+    t = a
+    if unit_diagonal:
+        t = _triangle(a, lower, -1) + np.eye(shape_of(a)[-1], dtype=dtype_of(a))
     if trans in (1, "T"):
-        t = matrix_transpose(t)
+        t, lower = matrix_transpose(t), not lower
     elif trans in (2, "C"):
-        t = dec.adjoint(t)
-    return _columns(b, lambda c: dec.solve(t, c))
+        t, lower = dec.adjoint(t), not lower
+    return _columns(b, lambda c: _solve_triangular(t, c, lower=bool(lower)))
 
 
 @function(sla.cholesky, jax="jax.scipy.linalg.cholesky")
@@ -131,9 +128,13 @@ def cho_solve(
 ) -> Any:
     """Return x with a x = b, where a is given by its Cholesky factor."""
     factor, lower = c_and_lower
-    t = _triangle(as_array(factor), lower)
+    t = as_array(factor)
     first, second = (t, dec.adjoint(t)) if lower else (dec.adjoint(t), t)
-    return _columns(as_array(b), lambda c: dec.solve(second, dec.solve(first, c)))
+
+    def solution(c: Any) -> Any:
+        return _solve_triangular(second, _solve_triangular(first, c, lower=True), lower=False)
+
+    return _columns(as_array(b), solution)
 
 
 # --- exponential ---------------------------------------------------------------------------------
@@ -172,8 +173,9 @@ def expm(A: Any) -> Any:
 
 def _lu_jvp(t: Any, y: Any, a: Any) -> Any:
     p, lower, upper = y
-    m = dec.solve(lower, matmul(matrix_transpose(p), t[0]))
-    m = matrix_transpose(dec.solve(matrix_transpose(upper), matrix_transpose(m)))
+    m = _solve_triangular(lower, matmul(matrix_transpose(p), t[0]), lower=True)
+    m = _solve_triangular(matrix_transpose(upper), matrix_transpose(m), lower=True)
+    m = matrix_transpose(m)
     return None, matmul(lower, _triangle(m, True, -1)), matmul(_triangle(m, False), upper)
 
 

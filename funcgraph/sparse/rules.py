@@ -366,7 +366,7 @@ _RULES = _table(
     (_cumulative_back, "cumsum_back"),
     (_along_axis, "fft ifft rfft irfft"),
     (_by_matrix, "inv cofactor det slogdet pinv cholesky eigh eig qr svd expm lu"),
-    (_solve, "solve"),
+    (_solve, "solve solve_triangular"),
     (_matmul, "matmul"),
     (_einsum_pair, "einsum_pair"),
     (_convolve, "convolve"),

@@ -44,6 +44,11 @@ FLOPS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], float]] = {
     "convolve": (lambda x, y: np.convolve(x, y), (a(20), a(3)), 2 * 60),
     "cholesky": (fnp.linalg.cholesky, (SQUARE @ SQUARE.mT + 9 * np.eye(6),), 2 * 6**3 / 3),
     "solve": (lambda m, b: np.linalg.solve(m, b), (a(6, 6), a(6, 2)), 2 * 216 / 3 + 2 * 36 * 2),
+    "solve_triangular": (
+        lambda m, b: REGISTRY["solve_triangular"](m, b, lower=True),
+        (a(6, 6), a(6, 2)),
+        36 * 2,
+    ),
     "det": (np.linalg.det, (SQUARE,), 2 * 2 * 216 / 3),
     "inv": (np.linalg.inv, (SQUARE,), 2 * 2 * 216),
     "qr": (np.linalg.qr, (a(8, 6),), 4 * 36 * (8 - 2)),

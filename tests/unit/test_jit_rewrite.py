@@ -200,3 +200,32 @@ def test_cotangents_are_put_back_into_memory_that_is_there(name: str) -> None:
     compiled = fg.jit(f)
     for k in (1, 2, 3):
         np.testing.assert_allclose(compiled(x * k), f(x * k), rtol=1e-12)
+
+
+SHORT: dict[str, Any] = {
+    "differences": lambda x, r: (x[:, None] - x[None]) * 2,
+    "a row": lambda x, r: (x[:, None] * x[None]) * r[:3] + 1,
+    "a column": lambda x, r: np.exp(x) * r[:, None],
+    "one number": lambda x, r: x[:, None] * (r[:1] * x[None]) - r[0],
+    "over an argument": lambda x, r: np.sin(np.cos(x) - x[:1]) / r[:, None],
+    "over itself": lambda x, r: np.sin(x) - np.sin(x)[:, :1],
+    "choices": lambda x, r: np.where(x > 0, x, r[:, None]) * x[0],
+    "largest": lambda x, r: np.max(x[:, None] * r[:, None], axis=2),
+    "smallest": lambda x, r: np.min(np.concatenate([x, x[:, :1] - 1], axis=1), axis=1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", SHORT)
+def test_short_rows_are_computed_by_columns(name: str, dtype: Any) -> None:
+    x = RNG.standard_normal((2000, 3)).astype(dtype)
+    x[::7] = 0.0
+    if name in ("differences", "one number", "a row"):
+        x = x[:60]
+    r = RNG.standard_normal(len(x)).astype(dtype)
+    f = SHORT[name]
+    assert ("columns" in program(f, x, r).text) or "in range(3)" in program(f, x, r).text
+    x[3, 1] = np.nan
+    compiled = fg.jit(f)
+    for k in (1, 2, 3):
+        np.testing.assert_array_equal(compiled(x * dtype(k), r), f(x * dtype(k), r))

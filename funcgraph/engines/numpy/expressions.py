@@ -150,7 +150,9 @@ def expression(e: Equation, args: list[str], bind: Bind) -> str | None:
     """
     name, attrs = e.primitive.name, e.attrs
     if name in _TEXTS:
-        half = "({0} + np.conj(np.swapaxes({0}, -1, -2))) * {0}.real.dtype.type(0.5)"
+        turned = "np.swapaxes({0}, -1, -2)"
+        conjugate = f"np.conj({turned})" if _aval(e.inputs[0]).dtype.kind == "c" else turned
+        half = f"({{0}} + {conjugate}) * 0.5"
         texts = {k: value_text(v, bind) for k, v in attrs.items()}
         if "axes" in attrs:
             texts["axes"] = _attribute(attrs["axes"], bind)

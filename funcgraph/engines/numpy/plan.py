@@ -1,7 +1,7 @@
 """Where the results of a program go: which memory each variable lives in, by liveness.
 
 Memory is a workspace kept from call to call, or an output buffer that is handed to the caller, or a
-donated argument. May import `core`, `ops`.
+donated argument. May import `core`, `ops`, `engines.numpy.short`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import VIEWS
+from funcgraph.engines.numpy.short import is_by_columns
 from funcgraph.ops import conv_numpy, pooling
 
 __all__ = ["INTO", "WHOLE", "Output", "Plan", "owners"]
@@ -129,17 +130,19 @@ class Plan:
     def overwritable(self, e: Equation) -> list[Var]:
         """Return the arguments over which an operation may write its result.
 
-        A ufunc copes with any overlap. Products and rows of arrays read their arguments to the
-        end; a choice is written in three steps, the last of which reads all arguments but the
-        first array.
+        A ufunc copes with any overlap; one that goes by columns, with an argument but not with
+        other views of it. Products and rows of arrays read their arguments to the end; a choice is
+        written in three steps, the last of which reads all arguments but the first array.
         """
         if e.primitive.name in WHOLE:
             return []
         over = [v for v in e.inputs if isinstance(v, Var)]
-        if e.primitive.name != "where":
+        choice = e.primitive.name == "where"
+        if not choice and not is_by_columns(e):
             return over
         roots = [self.root.get(v, v) for v in over]
-        return [v for v in over if v is e.inputs[1] and roots.count(self.root.get(v, v)) == 1]
+        alone = [v for v in over if roots.count(self.root.get(v, v)) == 1]
+        return [v for v in alone if v is e.inputs[1]] if choice else alone
 
     def _find_donor(self, k: int, e: Equation) -> int | None:
         """Take the memory of an argument that ends here, or else of an input that is not needed.

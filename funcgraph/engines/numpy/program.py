@@ -29,6 +29,7 @@ from funcgraph.engines.numpy.memory import Buffers, Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated, coverage
+from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
 
 __all__ = ["Program", "compile_graph"]
 
@@ -165,6 +166,8 @@ class _Writer:
             return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
         if name == "matmul" and self._is_better_turned(e):
             return self._turned(e, args, place)
+        if is_by_columns(e):
+            return [by_columns(e, self._ufunc(e), args, place)]
         return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
 
     def _put_back(self, e: Equation, args: list[str], place: str) -> list[str]:
@@ -260,6 +263,9 @@ class _Writer:
             axes = attrs.get("axes", ())
             if name == "reduce_sum" and (product := self._sum_by_product(e, args[0])):
                 return product
+            if name in ("reduce_max", "reduce_min") and is_by_columns(e):
+                ufunc = "np.maximum" if name == "reduce_max" else "np.minimum"
+                return f"{self.bind(reduce_columns, 'columns')}({ufunc}, {args[0]})"
             single = len(axes) == 1 and name != "transpose"
             return _DIRECT[name].format(*args, **{**attrs, "axes": axes[0] if single else axes})
         if name == "stack" and not any(isinstance(a, Var) and a.aval.shape for a in e.inputs):

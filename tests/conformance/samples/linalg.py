@@ -64,6 +64,18 @@ SAMPLES = {
         Sample((Z, cplx(3, 2))),
         Sample((B, real(3, 2))),
     ],
+    "solve_triangular": [
+        Sample((a, b), {"lower": lower})
+        for lower in (True, False)
+        for a, b in (
+            (M, real(3, 2)),
+            (M.T, real(2, 3).T),
+            (B, real(2, 3, 2)),
+            (Z, cplx(3, 2)),
+            (B, real(3, 2)),
+            (M, cplx(3, 1)),
+        )
+    ],
     "inv": [Sample((M,)), Sample((B,)), Sample((Z,))],
     "det": [Sample((M,)), Sample((B,)), Sample((Z,)), Sample((SINGULAR,), order=1, jax=False)],
     "cofactor": [Sample((M,)), Sample((B,)), Sample((Z,))],

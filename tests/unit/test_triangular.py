@@ -1,0 +1,75 @@
+"""Triangular systems: blocks of rows, both triangles, what is read, errors, gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph.errors import ShapeError
+from funcgraph.ops.triangular import solve_triangular
+
+RNG = np.random.default_rng(0)
+
+
+def matrices(n: int, *batch: int, dtype: Any = np.float64) -> Any:
+    return (RNG.standard_normal((*batch, n, n)) / n + 2 * np.eye(n)).astype(dtype)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("columns", [1, 31, 32, 150])
+@pytest.mark.parametrize("n", [1, 64, 65, 128, 150])
+def test_solutions(n: int, columns: int, lower: bool) -> None:
+    a, b = matrices(n), RNG.standard_normal((n, columns))
+    triangle = np.tril(a) if lower else np.triu(a)
+    a[~(np.tri(n, dtype=bool) if lower else np.tri(n, dtype=bool).T)] = np.nan  # is not read
+    for matrix in (a, np.asfortranarray(a)):
+        x = solve_triangular(matrix, b, lower=lower)
+        np.testing.assert_allclose(triangle @ x, b, rtol=1e-11, atol=1e-11)
+
+
+def test_stacks_and_dtypes() -> None:
+    a, b = matrices(100, 2, 1), RNG.standard_normal((3, 100, 40))
+    np.testing.assert_allclose(
+        solve_triangular(a, b, lower=True), np.linalg.solve(np.tril(a), b), rtol=1e-10, atol=1e-11
+    )
+    single, z = matrices(100, dtype=np.float32), b[0] + 1j * b[1]
+    assert solve_triangular(single, b[0].astype(np.float32), lower=True).dtype == np.float32
+    assert solve_triangular(single, b[0], lower=False).dtype == np.float64
+    got = solve_triangular(a[0, 0], z, lower=False)
+    np.testing.assert_allclose(got, np.linalg.solve(np.triu(a[0, 0]), z), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [3, 100])
+@pytest.mark.parametrize("columns", [1, 50])
+def test_errors(n: int, columns: int) -> None:
+    a, b = matrices(n), np.ones((n, columns))
+    a[1, 1] = 0
+    with pytest.raises(np.linalg.LinAlgError, match=r"[Ss]ingular"):
+        solve_triangular(a, b, lower=True)
+    with pytest.raises(ShapeError, match="solve_triangular"):
+        fg.jit(lambda a, b: solve_triangular(a, b, lower=True))(a, np.ones((n + 1, 2)))
+
+
+@pytest.mark.parametrize("n", [20, 150])
+def test_gradients_of_factorisations(n: int) -> None:
+    """Of the Cholesky factor and the QR decomposition: along a direction, by differences."""
+    x, direction = RNG.standard_normal((2, n, n))
+    weights = RNG.standard_normal((n, n))
+
+    def by_cholesky(x: Any) -> Any:
+        factor = np.linalg.cholesky(x @ x.T / n + np.eye(n))
+        return np.sum(weights * factor) + np.sum(solve_triangular(factor, x, lower=True) ** 2)
+
+    def by_qr(x: Any) -> Any:
+        q, r = np.linalg.qr(x + 3 * np.sqrt(n) * np.eye(n))
+        return np.sum(weights * q) + np.sum(weights * r) / n
+
+    for f in (by_cholesky, by_qr):
+        step = 1e-5
+        wanted = (f(x + step * direction) - f(x - step * direction)) / (2 * step)
+        for gradient in (fg.grad(f), fg.jit(fg.grad(f))):
+            np.testing.assert_allclose(np.sum(gradient(x) * direction), wanted, rtol=1e-6)
+        np.testing.assert_allclose(fg.jvp(f, (x,), (direction,))[1], wanted, rtol=1e-6)
