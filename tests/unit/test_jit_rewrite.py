@@ -53,6 +53,13 @@ def test_cotangents_of_slices_are_put_side_by_side(name: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [16, 32, 33])
+def test_products_with_few_columns_are_products(rows: int) -> None:
+    a, b = RNG.standard_normal((30, rows, 16)), RNG.standard_normal((16, 3))
+    f = lambda a, b: np.tanh(a @ b) * 2
+    np.testing.assert_allclose(fg.jit(f)(a, b), f(a, b), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [16, 32, 33])
 def test_products_of_few_rows_with_a_transpose_are_turned(rows: int) -> None:
     a, w = RNG.standard_normal((rows, 300)), RNG.standard_normal((256, 300))
     f = lambda a, w: np.tanh(a @ w.T) + 1.0
@@ -90,18 +97,20 @@ def test_activations_written_out_are_the_same_bits(dtype: Any) -> None:
     assert fg.jit(nn.sigmoid)(np.arange(3)).dtype == np.float64
 
 
-@pytest.mark.parametrize("shape", [(200,), (20, 10)])
-def test_rows_of_a_small_table_are_sorted_before_they_are_added(shape: tuple[int, ...]) -> None:
-    table = RNG.standard_normal((9, 4, 5))
-    index = RNG.integers(-9, 9, shape)
+@pytest.mark.parametrize("n", [9, 700, 20_000])
+@pytest.mark.parametrize("shape", [(1000,), (50, 20)])
+def test_many_rows_are_sorted_before_they_are_added(shape: tuple[int, ...], n: int) -> None:
+    table = RNG.standard_normal((n, 4, 5))
+    index = RNG.integers(-n, n, shape)
     rows = RNG.standard_normal((*shape, 4, 5))
     f = lambda x, v, i: fg.at(x)[i].add(v)
     assert "add_rows" in program(f, table, rows, index).text
-    np.testing.assert_allclose(fg.jit(f)(table, rows, index), f(table, rows, index), rtol=1e-12)
+    got, wanted = fg.jit(f)(table, rows, index), f(table, rows, index)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-13)
     rows[0] = np.nan  # only where it is added
     got, wanted = fg.jit(f)(table, rows, index), f(table, rows, index)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
-    for wrong in (9, -10):
+    for wrong in (n, -n - 1):
         with pytest.raises(IndexError):
             fg.jit(f)(table, rows, np.full(shape, wrong))
 
@@ -110,12 +119,47 @@ def test_which_rows_are_not_sorted() -> None:
     add = lambda x, v, i: fg.at(x)[i].add(v)
     index = RNG.integers(0, 9, 200)
     cases = [
-        (np.ones((90, 20)), np.ones((200, 20)), index),  # named too seldom
-        (np.ones((9, 3)), np.ones((200, 3)), index),  # too narrow
+        (np.ones((9, 20)), np.ones((200, 20)), index),  # too few
+        (np.ones((9, 3)), np.ones((8000, 3)), np.tile(index, 40)),  # too narrow
     ]
     for case in cases:
         assert "add_rows" not in program(add, *case).text
         np.testing.assert_allclose(fg.jit(add)(*case), add(*case), rtol=1e-6)
+
+
+@pytest.mark.parametrize("places", ["apart", "one", "few"])
+def test_gradients_of_tables_need_no_zeros(places: str) -> None:
+    table, weights = RNG.standard_normal((3000, 16)), RNG.standard_normal((16, 4))
+    index = {
+        "apart": RNG.permutation(3000)[:1100],
+        "one": np.full(1100, -5),
+        "few": RNG.integers(-3, 5, 1100),
+    }[places]
+    f = fg.value_and_grad(lambda t, i: np.sum(np.tanh(t[i] @ weights)))
+    text = program(f, table, index).text
+    assert ".fill(0)" in text
+    assert "np.copyto" not in text
+    constants = program(f, table, index).graph.constants.values()
+    assert not any(np.shape(x) == table.shape for x in constants)
+    compiled = fg.jit(f)
+    for k in (1, 2, 3):
+        for got, wanted in zip(compiled(table * k, index), f(table * k, index), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
+    few = fg.jit(fg.grad(lambda t, v, i: np.sum(fg.at(t)[i].add(v) ** 3), (0, 1)))
+    rows = RNG.standard_normal((1100, 16))
+    wanted = table.copy()
+    np.add.at(wanted, index, rows)
+    for got, right in zip(few(table, rows, index), (wanted**2, wanted[index] ** 2), strict=True):
+        np.testing.assert_allclose(got, 3 * right, rtol=1e-10, atol=1e-10)
+
+
+def test_an_infinite_row_is_seen_before_it_is_added() -> None:
+    """What is looked at is the rows, not the table: then the gradient of a strong zero is found."""
+    table, index = np.zeros((3000, 16)), np.arange(1100) % 7
+    f = fg.grad(lambda t: np.sum(np.where(t[index] > 0, np.sqrt(t[index]), 0.0)))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(fg.jit(f)(table), f(table))
+        np.testing.assert_array_equal(fg.jit(f)(table), 0)
 
 
 @pytest.mark.parametrize("axes", [(2,), (0, 1), (1,), (0, 2), (0,), (1, 2), (0, 1, 2)])

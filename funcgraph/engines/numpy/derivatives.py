@@ -6,7 +6,7 @@ derivatives are the last outputs of the graph. May import `core`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = ["derivatives_first", "to_look_at"]
 # What these give is finite if their arguments are (unless it overflows), and only then.
 _FINITE_IF_ARGUMENTS = frozenset([
     "add", "subtract", "multiply", "negative", "matmul", "reduce_sum", "reshape", "transpose",
+    "index_add",
 ])  # fmt: skip
 
 
@@ -33,18 +34,22 @@ def to_look_at(graph: Graph, derivatives: int) -> Graph:
     """
     made = {v: e for e in graph.equations for v in e.outputs}
     n = len(graph.outputs) - derivatives
-    waiting = [v for v in graph.outputs[n:] if isinstance(v, Var)]
+
+    def variables(atoms: Iterable[Any]) -> list[Var]:
+        floats = (v for v in atoms if isinstance(v, Var) and v.aval.dtype.kind in "fc")
+        return [v for v in dict.fromkeys(floats) if v not in graph.constants]
+
+    waiting = variables(graph.outputs[n:])
     found: dict[Var, None] = {}
     while waiting:
         v = waiting.pop()
         e = made.get(v)
         if e is not None and e.primitive.name in _FINITE_IF_ARGUMENTS:
-            parts = {x for x in e.inputs if isinstance(x, Var)}
+            parts = variables(e.inputs)
             if sum(map(_elements, parts)) <= _elements(v):
                 waiting += parts
                 continue
-        if v.aval.dtype.kind in "fc" and v not in graph.constants:
-            found[v] = None
+        found[v] = None
     outputs = (*graph.outputs[:n], *found)
     return Graph(graph.inputs, graph.equations, outputs, graph.constants)
 

@@ -33,7 +33,7 @@ INTO: dict[str, Callable[..., Any]] = {
     },
 }  # fmt: skip
 # These read their arguments to the end, and no element of the result by itself.
-WHOLE = frozenset(["matmul", "concatenate", "index_sum", *INTO])
+WHOLE = frozenset(["matmul", "concatenate", "index_add", "index_sum", *INTO])
 
 
 @dataclass(slots=True)

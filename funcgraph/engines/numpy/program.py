@@ -28,7 +28,7 @@ from funcgraph.engines.numpy.loops import scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
-from funcgraph.engines.numpy.scatter import add_rows, are_rows_repeated, coverage
+from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
 
 __all__ = ["Program", "compile_graph"]
@@ -86,6 +86,8 @@ def _is_of_one_float(e: Equation) -> bool:
 
 def _writes(e: Equation) -> bool:
     """Return whether the result of an equation is written into planned memory."""
+    if are_rows_sorted(e):
+        return True
     if len(e.outputs) != 1 or not e.outputs[0].aval.shape or _size(e.outputs[0]) < _SMALL:
         return False
     if e.primitive.name == "concatenate":
@@ -161,6 +163,9 @@ class _Writer:
             return [f"np.concatenate(({', '.join(args)},), axis={e.attrs['axis']}, out={place})"]
         if name == "index_sum":
             return self._put_back(e, args, place)
+        if name == "index_add":
+            start = f"np.copyto({place}, {args[0]})" if args[0] != "0" else f"{place}.fill(0)"
+            return [start, f"{self.bind(add_rows, 'add_rows')}({place}, {args[1]}, {args[2]})"]
         if name in INTO:
             attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
             return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
@@ -243,8 +248,6 @@ class _Writer:
         if name in _LOOPS and "lanes" not in e.attrs:
             loop = self.bind(_LOOPS[name](e, Program), name)
             return [f"{left} = {loop}({', '.join(args)})"]
-        if are_rows_repeated(e):
-            return [f"{outs[0]} = {self.bind(add_rows, 'add_rows')}({', '.join(args)})"]
         lines = statements(e, outs[0], args, self.bind) if outs else None
         if lines is not None:
             return lines

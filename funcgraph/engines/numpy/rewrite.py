@@ -1,4 +1,4 @@
-"""Equal graphs that NumPy computes faster. May import `core`.
+"""Equal graphs that NumPy computes faster. May import `core`, `engines.numpy.scatter`.
 
 What may change is the last bit of sums of products, and the sign of a zero that was added to zero.
 """
@@ -15,13 +15,14 @@ from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import REGISTRY
 from funcgraph.core.simplify import prune
+from funcgraph.engines.numpy.scatter import are_rows_sorted
 
 __all__ = ["rewrite"]
 
 
 def rewrite(graph: Graph) -> Graph:
     """Return an equal graph with fewer passes over large arrays."""
-    graph = _without_inner_axes(_side_by_side(_written_out(graph)))
+    graph = _without_zeros(_without_inner_axes(_side_by_side(_written_out(graph))))
     return prune(_without_broadcasts(_scaled_before(graph)))
 
 
@@ -117,6 +118,21 @@ def _is_outer(e: Equation) -> bool:
 
 def _as_outer(e: Equation) -> Equation:
     return replace(e, primitive=REGISTRY["multiply"])
+
+
+# --- rows added to zeros: the memory of the result is enough -------------------------------------
+
+
+def _without_zeros(graph: Graph) -> Graph:
+    return _changed(graph, [_on_nothing(e, graph) for e in graph.equations])
+
+
+def _on_nothing(e: Equation, graph: Graph) -> Equation:
+    if not are_rows_sorted(e):
+        return e
+    x = e.inputs[0]
+    value = graph.constants.get(x) if isinstance(x, Var) else x
+    return e if value is None or np.any(value) else replace(e, inputs=(0, *e.inputs[1:]))
 
 
 # --- a sum of arrays in different places, side by side --------------------------------------------
