@@ -22,6 +22,7 @@ __all__ = [
     "Columns",
     "Rows",
     "columns_of",
+    "ends",
     "padded",
     "pieces",
     "put_back",
@@ -29,11 +30,13 @@ __all__ = [
     "strided",
 ]
 
-COLUMNS = 1 << 20  # bytes of columns at a time: what stays in the cache
+COLUMNS = 1 << 21  # bytes of columns at a time: what stays in the cache
 RUN = 24  # elements of one run of copying below which columns are better laid out channels first
+_PIECE = 1 << 18  # bytes of columns that are worth a piece of their own
 _RUNS = 4  # into which pieces are collected, for threads
 # Memory of columns, kept for the next call: new pages of the system cost as much as writing to them.
 _spare: deque[Any] = deque(maxlen=4)
+_KEPT = 1 << 22  # bytes of the largest that is kept
 
 
 def strided(x: Any, outputs: Ints, strides: Ints, start: Ints) -> Any:
@@ -99,7 +102,7 @@ def scratch(size: int, dtype: Any) -> Any:
 def put_back(array: Any) -> None:
     """Keep the memory of an array from `scratch` for the next one."""
     memory = array.base
-    if len(memory) <= 2 * COLUMNS:
+    if len(memory) <= _KEPT:
         _spare.append(memory)
 
 
@@ -119,8 +122,9 @@ class Columns:
         self.few = taps[-1] * x.shape[-1] < RUN  # columns channels first: long runs along the rows
         self.width = prod(taps) * x.shape[-1]
         row = prod(outputs[1:]) * self.width * x.itemsize
-        parts = list(pieces(len(x), outputs[0], row, COLUMNS))
-        self.runs = [parts[a:b] for a, b in pairwise(_ends(len(parts), _RUNS))]
+        share = len(x) * outputs[0] * row // _RUNS
+        parts = list(pieces(len(x), outputs[0], row, max(_PIECE, min(share, COLUMNS))))
+        self.runs = [parts[a:b] for a, b in pairwise(ends(len(parts), _RUNS))]
         self.rows = max([(a.stop - a.start) * (b.stop - b.start) for a, b in parts], default=0)
         self.rows *= prod(outputs[1:])  # of the largest matrix
 
@@ -162,8 +166,8 @@ class Rows:
         x = padded(x, low, tuple(map(used, outputs, ones, strides)))
         self.matrix = strided(x, outputs, strides, (0,) * len(low)).reshape(-1, x.shape[-1])
         n = len(self.matrix)
-        ends = _ends(n, _RUNS if self.matrix.nbytes >= COLUMNS else 1)
-        self.runs = [slice(a, b) for a, b in pairwise(ends)]
+        cuts = ends(n, _RUNS if self.matrix.nbytes >= COLUMNS else 1)
+        self.runs = [slice(a, b) for a, b in pairwise(cuts)]
 
     def blocks(self, run: slice) -> Iterator[tuple[slice, Any]]:
         """Yield the outputs of a run, and their matrix."""
@@ -179,7 +183,7 @@ def columns_of(
     return Columns(x, low, outputs, taps, strides, dilation)
 
 
-def _ends(n: int, count: int) -> list[int]:
+def ends(n: int, count: int) -> list[int]:
     """Return where n things are cut into some runs of almost the same length."""
     count = min(n, count)
     return [k * n // count for k in range(count + 1)] if n else []

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from funcgraph.ops import columns
-from funcgraph.ops.columns import Columns, columns_of, padded, pieces, put_back, scratch, strided
+from funcgraph.ops.columns import columns_of, padded, pieces, strided
+from funcgraph.ops.conv_lines import spread_lines, write_lines
+from funcgraph.ops.lines import Lines, reach_back
 from funcgraph.ops.threads import in_parallel
 from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
@@ -161,12 +163,10 @@ def by_kernel(
         x = padded(x, low, tuple(map(used, outputs, shape, strides, dilation)))
         _kernel_by_slices(x, g, out, strides, dilation, c, o)
     else:
-        rows = g.reshape(-1, o * groups)
-        matrix = out.reshape(-1, o * groups)
+        rows, matrix = g.reshape(-1, o * groups), out.reshape(-1, o * groups)
+        window = low, outputs, shape, strides, dilation
         for xs, os in _groups(groups, c, o):
-            _kernel_product(
-                x[..., xs], rows[:, os], matrix[:, os], low, outputs, shape, strides, dilation
-            )
+            _kernel_product(x[..., xs], rows[:, os], matrix[:, os], *window)
     return out.astype(dtype, copy=False)
 
 
@@ -222,8 +222,15 @@ def by_input(
     low = tuple(p[0] for p in padding)
     if 8 * c <= o and prod(taps) > 1:
         return _by_columns(g, w, strides, low, dilation, groups, shape, out)
-    if not _is_thin(groups, c, o) and _is_better_by_rows(g.shape[-2], strides[-1], shape[-1]):
-        return _by_rows(g, w, strides, low, dilation, groups, out)
+    if not _is_thin(groups, c, o) and prod(taps) > 1 and g.size and w.size:
+        spreads = _is_better_spread(g.shape[-2], strides[-1], shape[-1])
+        if len(shape) == 1 and spreads:  # a first axis to cut lines from
+            two = (1, *strides), (0, *low), (1, *dilation), groups, spreads, out[:, None]
+            _by_lines(g[:, None], w[None], *two)
+            return out
+        if len(shape) > 1 and (spreads or _are_better_lines(g.shape, strides)):
+            _by_lines(g, w, strides, low, dilation, groups, spreads, out)
+            return out
     w = np.flip(w, range(len(taps))).reshape(*taps, c, groups, o)
     w = np.swapaxes(w, -1, -3).reshape(*taps, o, groups * c)
     if all(s == 1 for s in strides):
@@ -242,13 +249,13 @@ def by_input(
     return out
 
 
-def _is_better_by_rows(outputs: int, stride: int, length: int) -> bool:
-    """Return whether `_by_rows` is faster than a convolution of g, given lengths of the last axis.
+def _is_better_spread(outputs: int, stride: int, length: int) -> bool:
+    """Return whether sums over the last axis' taps beat a convolution of g, given lengths of that axis.
 
     The convolution multiplies elements of g by all taps that reach into its padding too; the other
     does not, but sums over the taps in passes of its own. Milliseconds in float32, on one thread:
 
-    | input          | kernel        | stride | convolution | by rows |
+    | input          | kernel        | stride | convolution | spread  |
     |----------------|---------------|--------|-------------|---------|
     | 64, 12, 12, 32 | 5, 5, 32, 64  | 1      | 13.6        | 7.5     |
     | 64, 14, 14, 6  | 5, 5, 6, 16   | 1      | 3.2         | 1.9     |
@@ -260,62 +267,69 @@ def _is_better_by_rows(outputs: int, stride: int, length: int) -> bool:
     return 5 * length >= 6 * stride * outputs
 
 
-def _by_rows(
-    g: Any, w: Any, strides: Ints, low: Ints, dilation: Ints, groups: int, out: Any
-) -> Any:
-    """Write and return the same by columns along all axes but the last, and a sum over its taps.
+def _are_better_lines(outputs: Ints, strides: Ints) -> bool:
+    """Return whether a convolution of g, (N, *outputs, O), for the input is faster line by line.
 
-    A product gives for each element of g along the last axis what it adds to all it meets there.
+    Not without strides, nor where products for one line have few rows. Milliseconds as above:
+
+    | input           | kernel         | stride | at once | line by line |
+    |-----------------|----------------|--------|---------|--------------|
+    | 128, 32, 32, 32 | 3, 3, 32, 64   | 2 SAME | 30.7    | 25.6         |
+    | 128, 16, 16, 64 | 3, 3, 64, 128  | 2 SAME | 21.2    | 18.6         |
+    | 8, 32, 32, 32   | 3, 3, 32, 64   | 2 SAME | 1.9     | 2.2          |
+    | 8, 56, 56, 64   | 3, 3, 64, 64   | 1 SAME | 25.9    | 28.8         |
     """
-    shape = out.shape[1:-1]
-    if len(shape) == 1:  # a first axis to cut pieces from
-        two = (1, *strides), (0, *low), (1, *dilation), groups, out[:, None]
-        return _by_rows(g[:, None], w[None], *two)[:, 0]
-    work = _work(g, w)[1]
-    out[...] = 0
-    g, w = g.astype(work, copy=False), w.astype(work, copy=False)
-    w = np.flip(w, range(len(shape) - 1))
-    axes = zip(w.shape, strides, dilation, low, shape[:-1], strict=False)
-    for phase in product(*[_phases(*axis) for axis in axes]) if g.size else ():
-        elements, some, *window = zip(*phase, strict=True)
-        for xs, os in _groups(groups, w.shape[-2], g.shape[-1] // groups):
-            part = out[(slice(None), *elements, slice(None), xs)]
-            _write_rows(part, g[..., os], w[some][..., os], window, strides, low, dilation)
-    return out
+    return any(s > 1 for s in strides) and outputs[0] * prod(outputs[2:-1]) >= 512
 
 
-def _write_rows(
-    out: Any, g: Any, w: Any, window: Any, strides: Ints, low: Ints, dilation: Ints
+def _by_lines(
+    g: Any,
+    w: Any,
+    strides: Ints,
+    low: Ints,
+    dilation: Ints,
+    groups: int,
+    spreads: bool,
+    out: Any,
 ) -> None:
-    """Write one set of elements, as in `by_input`, of one group; `out` is full of zeros."""
-    before, outputs, steps = window
-    (*lead, taps, c), width = w.shape[:-1], g.shape[-2]
-    ones = (1,) * len(strides)
-    reached = used(width, taps, strides[-1], dilation[-1])
-    start, stop = max(0, low[-1]), min(reached, low[-1] + out.shape[-2])
-    w = np.moveaxis(w, -1, len(lead)).reshape(-1, taps * c)
-    found = Columns(g, (*before, 0), (*outputs, width), (*lead, 1), ones, (*steps, 1))
-    each = width * prod(outputs[1:])  # elements of a line
+    """Write the same line by line, for each set of elements of the other axes.
 
-    def add(rows: slice, terms: Any) -> None:
-        sums = np.zeros((len(terms), reached, c), terms.dtype)
-        for k in range(taps):
-            part = strided(sums, (width,), strides[-1:], (k * dilation[-1],))
-            part += terms[:, :, k]
-        line, lines = rows.start // each, (rows.stop - rows.start) // each
-        images = slice(line // outputs[0], -(-(line + lines) // outputs[0]))
-        first = slice(line % outputs[0], line % outputs[0] + min(lines, outputs[0]))
-        target = out[images, first, ..., start - low[-1] : max(start, stop) - low[-1], :]
-        target[...] = sums[:, start:stop].reshape(target.shape)
+    Along the last axis g is convolved too, or, if `spreads`, multiplied by all taps, and the products
+    are added to what they meet.
+    """
+    work = _work(g, w)[1]
+    g, w = g.astype(work, copy=False), w.astype(work, copy=False)
+    n, shape, taps, c = w.ndim - 2, out.shape[1:-1], w.shape[:-2], w.shape[-2]
+    inner = n - 1 if spreads else n  # the axes before this one, but the first, are convolved
+    lines, step = reach_back(shape[0], taps[0], strides[0], dilation[0], low[0], g.shape[1])
+    w = np.swapaxes(np.flip(w, range(1, inner)), -1, -2)
+    axes = list(zip(taps, strides, dilation, low, shape, strict=True))[1:inner]
+    reached = used(g.shape[-2], taps[-1], strides[-1], dilation[-1])
+    if any(min(s // gcd(s, d), k) < s for k, s, d, *_ in axes) or (
+        spreads and not 0 <= low[-1] <= reached - shape[-1]
+    ):
+        out[...] = 0  # some elements are met by nothing
+    for phase in product(*[_phases(*axis) for axis in axes]):
+        elements, some, before, outputs, steps = zip(*phase, strict=True) if phase else ((),) * 5
+        kernels = _kernels(w, strides[0] // gcd(strides[0], dilation[0]), some)
+        ones = (1,) * (n - 1)
+        if spreads:
+            before, outputs, steps = (*before, 0), (*outputs, g.shape[-2]), (*steps, 1)
+        counts = kernels[0].shape[1:inner] + ones[: n - inner]
+        for xs, os in _groups(groups, c, g.shape[-1] // groups):
+            found = Lines(g[..., os], lines, step, before, outputs, counts, ones, steps)
+            part = out[(slice(None), slice(None), *elements, ..., xs)]
+            group = [k[..., os, :] for k in kernels]
+            if spreads:
+                group = [np.ascontiguousarray(np.moveaxis(k, -3, -2)) for k in group]
+                spread_lines(found, group, part, strides[-1], dilation[-1], low[-1])
+            else:
+                write_lines(found, [np.ascontiguousarray(k) for k in group], part)
 
-    def write(run: Any) -> None:
-        memory = scratch(found.rows * taps * c, w.dtype)
-        for rows, matrix in found.blocks(run):
-            terms = memory[: len(matrix) * taps * c].reshape(-1, taps * c)
-            add(rows, np.matmul(matrix, w, out=terms).reshape(-1, width, taps, c))
-        put_back(memory)
 
-    in_parallel(write, found.runs)
+def _kernels(w: Any, q: int, some: tuple[slice, ...]) -> list[Any]:
+    """Return the kernels of `reach_back`, with some taps of the next axes."""
+    return [w[r::q][::-1][(slice(None), *some)] for r in range(min(q, len(w)))]
 
 
 def _by_columns(

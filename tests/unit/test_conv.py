@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import funcgraph as fg
 from funcgraph.errors import ShapeError, WindowError
 from funcgraph.nn import functional_conv as nn
-from funcgraph.ops import columns, conv_numpy, pooling
+from funcgraph.ops import columns, conv_lines, conv_numpy, lines, pooling
 from funcgraph.ops.conv import conv_input, conv_kernel
 from funcgraph.ops.windows import output_length, pads
 
@@ -68,8 +68,8 @@ def convolutions(draw: Any) -> Any:
 
 
 @settings(max_examples=150, deadline=None)
-@given(convolutions(), st.booleans(), st.booleans())
-def test_convolution_and_transposes(case: Any, small_pieces: bool, by_rows: bool) -> None:
+@given(convolutions(), st.booleans(), st.sampled_from([(0, 0), (0, 1), (1, 1)]))
+def test_convolution_and_transposes(case: Any, small_pieces: bool, ways: Any) -> None:
     """The value is the definition's; both transposes satisfy the adjoint identity.
 
     Whatever the sizes of pieces, and whichever way the input's cotangent takes.
@@ -85,9 +85,14 @@ def test_convolution_and_transposes(case: Any, small_pieces: bool, by_rows: bool
     with pytest.MonkeyPatch.context() as patch:
         if small_pieces:  # less than one image, so that every loop over pieces is taken
             patch.setattr(columns, "COLUMNS", 700)
+            patch.setattr(columns, "_PIECE", 700)
+            patch.setattr(lines, "_BLOCK", 700)
+            patch.setattr(lines, "_ROWS", 1)
             patch.setattr(conv_numpy, "_SLICES", 100)
+            patch.setattr(conv_lines, "_ROWS", 1)
             patch.setattr(columns, "RUN", 2)
-        patch.setattr(conv_numpy, "_is_better_by_rows", lambda *lengths: by_rows)
+        patch.setattr(conv_numpy, "_is_better_spread", lambda *lengths: bool(ways[0]))
+        patch.setattr(conv_numpy, "_are_better_lines", lambda *lengths: bool(ways[1]))
         y = nn.conv(x, w, **attrs)
         close(y, by_definition(x, w, **attrs))
         g = rng.standard_normal(y.shape)
