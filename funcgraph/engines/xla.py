@@ -14,6 +14,7 @@ import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.aval import Aval, is_inexact
+from funcgraph.core.diagonal import scaled
 from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import simplify
@@ -32,7 +33,7 @@ __all__ = ["Direct", "Program", "asarray", "call", "compile_graph", "lower"]
 
 
 def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
-    graph = hoist(graph)
+    graph = hoist(scaled(graph))
     return lambda *inputs: tuple(jax.numpy.asarray(x) for x in graph.run(*inputs))
 
 
@@ -169,7 +170,7 @@ def _dtypes(program: Program) -> list[Any]:
 
 
 def _run(*inputs: Any, program: Program) -> list[Any]:
-    outs = zip(hoist(program.graph).run(*inputs), _dtypes(program), strict=True)
+    outs = zip(hoist(scaled(program.graph)).run(*inputs), _dtypes(program), strict=True)
     return [jax.numpy.asarray(x, dtype) for x, dtype in outs]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval
+from funcgraph.core.diagonal import scaled
 from funcgraph.core.graph import Equation, Graph, Var, names_of
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import prune, simplify
@@ -412,7 +413,8 @@ def compile_graph(
     known = {v for e in prune(graph).equations for v in e.outputs}.union(graph.inputs)
     watched = tuple(v for v in dict.fromkeys(derivatives) if v in known)
     outputs = (*graph.outputs, *watched)
-    graph = hoist(simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants)))
+    graph = simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants))
+    graph = hoist(simplify(scaled(graph)))
     floats = _float_program(graph, len(watched))
     arrays = None if floats else _array_program(graph, donate_argnums, finite, len(watched))
 

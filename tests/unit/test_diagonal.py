@@ -1,0 +1,112 @@
+"""Products with diagonal matrices become scalings, on both engines; all else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgraph as fg
+from funcgraph.core.diagonal import scaled
+from funcgraph.core.simplify import simplify
+
+RNG = np.random.default_rng(0)
+N = 5
+EYE = np.eye(N)
+A, B, V = RNG.standard_normal((N, N)), RNG.standard_normal((N, 3)), RNG.standard_normal(N)
+ROW, COLUMN = RNG.standard_normal((1, N)), RNG.standard_normal((N, 1))
+DIAGONAL = np.diag(np.arange(1.0, N + 1)).astype(np.float32)
+
+
+def products(graph: Any) -> int:
+    return sum(e.primitive.name == "matmul" for e in graph.equations)
+
+
+def check(f: Callable[..., Any], args: tuple[Any, ...], left: int) -> None:
+    """The same numbers, on both engines and by the graph itself, with so many products left."""
+    graph = simplify(fg.make_graph(f)(*args))
+    new = scaled(graph)
+    assert products(new) == left and (new is graph or left < products(graph))
+    wanted = f(*args)
+    dtypes = [np.asarray(y).dtype for y in fg.tree.leaves(wanted)]
+    results = [fg.tree.unflatten(fg.tree.structure(wanted), new.run(*args))]
+    results.append(fg.jit(f)(*args))
+    if has_jax:
+        results.append(fg.jit(f, backend="xla")(*args))
+    for got in results:
+        for g, w, dtype in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), dtypes, strict=True):
+            assert np.shape(g) == np.shape(w) and g.dtype == dtype
+            np.testing.assert_allclose(np.asarray(g), w, rtol=1e-6, atol=1e-12)
+
+
+try:
+    import jax  # noqa: F401
+except ImportError:
+    has_jax = False
+else:
+    has_jax = True
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (lambda b: EYE @ b, (B,)),
+        (lambda b: b.T @ EYE, (B,)),
+        (lambda v: EYE @ v, (V,)),
+        (lambda b: DIAGONAL @ b, (B,)),
+        (lambda v, b: (EYE * v) @ b, (V, B)),
+        (lambda v, b: (v * EYE).T @ b, (COLUMN, B)),
+        (lambda v, b: (EYE - EYE * v * v) @ b, (V, B)),
+        (lambda v, b: -(EYE / v + 2.0 * EYE) @ b, (ROW, B)),
+        (lambda s, b: (EYE * s) @ b, (np.array(2.5), B)),
+        (lambda v, b: ((EYE * v).reshape(N, 1, N) * v).reshape(N, N) @ b, (V, B)),
+        (lambda v, b: (EYE @ (EYE * v)) @ b, (V, B)),
+        (lambda v, b: np.reshape((EYE * v)[:, None] * ROW, (N, N)) @ b, (V, B)),
+    ],
+)
+def test_products_that_are_scalings(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    check(f, args, 0)
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (lambda a, b: a @ b, (A, B)),
+        (lambda b: np.ones((N, N)) @ b, (B,)),
+        (lambda a, b: (EYE * a) @ b, (A, B)),  # its diagonal would have to be taken out
+        (lambda v, b: (EYE + v) @ b, (V, B)),
+        (lambda v, b: (v / EYE.clip(1)) @ b, (V, B)),
+        (lambda b: np.roll(EYE, 1, 0) @ b, (B,)),
+        (lambda b: np.eye(N)[:3] @ b, (B,)),
+        (lambda b: np.ones((1, 1)) @ b[:1], (B,)),
+        (lambda b: np.exp(EYE * b[0, 0]) @ b, (B,)),
+    ],
+)
+def test_other_products_stay(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    check(f, args, 1)
+
+
+def test_stacks_and_integers_stay() -> None:
+    check(lambda b: np.eye(N, dtype=int) @ b, (np.arange(2 * N).reshape(N, 2),), 1)
+    check(lambda b: np.stack([EYE, EYE]) @ b, (B,), 1)
+    check(lambda b: EYE @ b, (np.stack([B, B]),), 1)
+
+
+def test_the_first_product_of_a_jacobian_is_a_scaling() -> None:
+    f = lambda x, a: np.tanh(A @ np.tanh(a @ x))
+    jacobian = fg.jacobian(f)
+    check(jacobian, (V, A), 3)  # two forward, one back
+    check(fg.hessian(lambda x, a: np.sum(np.tanh(a @ x) ** 2 + np.sin(x) * x)), (V, A), 2)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "xla"])
+def test_zeros_of_the_basis_win(backend: str) -> None:
+    """A row of the Jacobian depends on its own factor, not on infinite ones of other rows."""
+    pytest.importorskip("jax")
+    f = lambda x, a: a @ x
+    a = A.copy()
+    a[1, 2] = np.inf
+    got = fg.jit(fg.jacobian(f), backend=backend)(V, a)
+    assert np.asarray(got).tolist() == a.tolist()
