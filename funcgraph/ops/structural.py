@@ -66,20 +66,26 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 def fit(ct: Any, x: Any) -> Any:
     """Sum the axes of ct over which x was broadcast and give it the shape and dtype of x."""
     shape = shape_of(x)
-    ct_shape = shape_of(ct)
-    if ct_shape != shape:
-        extra = len(ct_shape) - len(shape)
-        if extra < 0:
-            return broadcast_to(ct, shape)
-        kept = ct_shape[extra:]
-        axes = (*range(extra), *(extra + k for k, n in enumerate(shape) if n == 1 != kept[k]))
-        ct = reduce_sum(ct, axes=axes) if axes else ct
-        ct_shape = shape_of(ct)
-        if ct_shape != shape:
-            ones_only = prod(ct_shape) == prod(shape)
-            ct = reshape(ct, shape=shape) if ones_only else broadcast_to(ct, shape)
+    if shape_of(ct) != shape:
+        ct = _summed(ct, shape)
     dtype = dtype_of(x)
     return ct if dtype_of(ct) is dtype else cast(ct, dtype)
+
+
+def _summed(ct: Any, shape: tuple[int, ...]) -> Any:
+    ct_shape = shape_of(ct)
+    extra = len(ct_shape) - len(shape)
+    if extra < 0:
+        return broadcast_to(ct, shape)
+    axes = tuple(range(extra))
+    if ct_shape[extra:] != shape:
+        axes += tuple(extra + k for k, n in enumerate(shape) if n == 1 != ct_shape[extra + k])
+    ct = reduce_sum(ct, axes=axes) if axes else ct
+    ct_shape = shape_of(ct)
+    if ct_shape == shape:
+        return ct
+    ones_only = prod(ct_shape) == prod(shape)
+    return reshape(ct, shape=shape) if ones_only else broadcast_to(ct, shape)
 
 
 # --- batching rules that many primitives share ----------------------------------------------------
@@ -264,12 +270,17 @@ def _aval_sum(x: Aval, axes: tuple[int, ...]) -> Aval:
     return Aval(tuple(n for k, n in enumerate(x.shape) if k not in axes), dtype)
 
 
+def _transpose_sum(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    leading = axes == tuple(range(len(axes)))  # axes that broadcasting adds
+    return broadcast_to(g if leading else expand_dims(g, axes), shape_of(x))
+
+
 reduce_sum = Primitive(
     "reduce_sum",
     lambda x, axes: np.add.reduce(x, axis=axes),
     lambda jax, x, axes: jax.numpy.sum(x, axis=axes),
     _aval_sum,
-    Linear(lambda g, x, axes: broadcast_to(expand_dims(g, axes), shape_of(x))),
+    Linear(_transpose_sum),
     shifted,
 )
 

@@ -106,9 +106,9 @@ class Forward(Trace):
         if t is None:
             return y
         if type(y) is not _float64 or type(t) is not _float64:
-            if t.shape != y.shape:
-                t = broadcast_to(t, y.shape)
-            t = fit_dtype(t, y.dtype, False)
+            if shape_of(t) != shape_of(y):
+                t = broadcast_to(t, shape_of(y))
+            t = fit_dtype(t, dtype_of(y), False)
         return ForwardTracer(y, t, self)
 
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
