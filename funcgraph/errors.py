@@ -40,6 +40,7 @@ __all__ = [
     "RandomKeyError",
     "ShapeError",
     "SparsityError",
+    "StaleArrayError",
     "StaticArgumentError",
     "StorageError",
     "TangentMismatchError",
@@ -241,6 +242,10 @@ class BatchAxisError(FuncgraphError, ValueError):
 
 class TracerBoolError(FuncgraphError, TypeError):
     """Python control flow asked for the truth of an array with more than one element."""
+
+
+class StaleArrayError(FuncgraphError, RuntimeError):
+    """An array was written in place while a derivative still needed what was in it."""
 
 
 class InPlaceWriteError(FuncgraphError, TypeError):

@@ -27,6 +27,7 @@ from funcgraph.transforms.arguments import (
     substitute,
 )
 from funcgraph.transforms.disconnected import report
+from funcgraph.transforms.held import Held, check_held, note
 from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.named_tape import new_tape
 from funcgraph.transforms.nans import explain_cotangents
@@ -79,6 +80,7 @@ class Recording(NamedTuple):
     values: list[Any]  # leaves of the output
     outputs: Any  # their structure
     slots: list[int | None]  # where they stand on the tape; None: constant
+    held: Held  # arrays that must not have been written until the tape is read
     aux: Any
 
 
@@ -99,7 +101,8 @@ def record(
     outs, outputs = tree.flatten(out)
     slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
     values = [_value(tape, o) for o in outs]
-    return Recording(leaves, inputs, entries, values, outputs, slots, aux)
+    note(leaves, tape.held)  # the user goes on before the tape is read
+    return Recording(leaves, inputs, entries, values, outputs, slots, tape.held, aux)
 
 
 def _sweep(entries: list[Any], seeds: list[tuple[int, Any]], count: int) -> list[Any]:
@@ -229,13 +232,14 @@ def value_and_grad(
         try:
             out: Any = run(fun, substitute(argnums, args, traced), kwargs)
         finally:
-            entries = tape.end()
+            entries, held = tape.end(), tape.held
         if has_aux:
             out, aux = out
         _check_scalar(name, out, holomorphic)
         if type(out) is TapeTracer and out._trace is tape:
             value = out.value
             seed = dtype_of(value).type(1)
+            check_held(held)
             cts = _sweep(entries, [(out.index, seed)], len(leaves))
         else:
             value, cts = out, [None] * len(leaves)
@@ -342,6 +346,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         pairs = zip(r.slots, given, strict=True)
         seeds = [(slot, ct) for slot, ct in pairs if slot is not None and ct is not None]
         seen: set[int | None] = {id(ct) for ct in given}
+        check_held(r.held)
         cts = _sweep(r.entries, seeds, len(r.leaves))
         grads = [gradient_of(x, ct, seen) for x, ct in zip(r.leaves, cts, strict=True)]
         return tree.unflatten(r.inputs, grads)  # type: ignore[no-any-return]

@@ -28,6 +28,7 @@ from funcgraph.transforms.arguments import (
 )
 from funcgraph.transforms.forward import Forward, ForwardTracer, fit_dtype, push
 from funcgraph.transforms.gradient import leaf_name, record
+from funcgraph.transforms.held import check_held
 from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.nans import explain_replayed, watched_forward
 from funcgraph.transforms.stage import are_finite, staged_safe
@@ -180,6 +181,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(primals, tangents, r.leaves, r.inputs)
+        check_held(r.held)
         with np.errstate(all="ignore"):
             dots = _replay(r.entries, given, r.slots, safe=False)
             if staged_safe() or not are_finite(dots):

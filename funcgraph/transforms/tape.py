@@ -38,13 +38,12 @@ from funcgraph.ops.strong import (
     strong_linear,
 )
 from funcgraph.ops.structural import fit, zeros
+from funcgraph.transforms.held import SMALL, Held, hold
 
 __all__ = ["Cotangents", "Tape", "TapeTracer", "backward", "pull", "sweep", "unpack"]
 
 _ndarray = np.ndarray
 _float64 = np.float64
-# Values below this size are kept on the tape as they are: a stand-in would cost more than it frees.
-_SMALL = 4096
 
 
 class TapeTracer(ValueTracer):
@@ -65,7 +64,7 @@ def _tracer(value: Any, trace: Tape, index: int) -> TapeTracer:
 
 def _stand_in(x: Any) -> Any:
     """Return what a transpose needs of x (shape, dtype) without keeping a large array alive."""
-    if type(x) is _ndarray and x.nbytes > _SMALL:
+    if type(x) is _ndarray and x.nbytes > SMALL:
         return Aval(x.shape, x.dtype)
     return x
 
@@ -88,12 +87,13 @@ class Tape(Trace):
     small operation would be spent calling it.
     """
 
-    __slots__ = ("append", "entries")
+    __slots__ = ("append", "entries", "held")
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: list[Any] = []
         self.append = self.entries.append
+        self.held: Held = []
 
     def watch(self, value: Any) -> TapeTracer:
         """Return a tracer for an input of the differentiated function."""
@@ -169,8 +169,14 @@ class Tape(Trace):
         out._trace = self
         out.index = len(self.entries)
         kept = v if primitive.reads_output else None
-        if not primitive.reads_arguments and v.nbytes > _SMALL:
-            a, b = _stand_in(a), _stand_in(b)
+        if not primitive.reads_arguments:
+            if v.nbytes > SMALL:
+                a, b = _stand_in(a), _stand_in(b)
+        elif pb is None:
+            if tb is _ndarray and KIND[ta] == NUMPY:
+                b = hold(b, self.held)
+        elif pa is None and ta is _ndarray and KIND[tb] == NUMPY:
+            a = hold(a, self.held)
         self.append(
             (primitive, kept, a, b, pa, pb) if fits else (primitive, kept, (a, b), (pa, pb), {})
         )
@@ -200,7 +206,12 @@ class Tape(Trace):
             values += residuals
             parents += [None] * len(residuals)
         index = len(self.entries)
-        self.append((primitive, *_kept(primitive, y, values, parents), parents, attrs))
+        kept, saved = _kept(primitive, y, values, parents)
+        if plain:
+            for k in range(len(args)):
+                if parents[k] is None and type(saved[k]) is _ndarray:
+                    saved[k] = hold(saved[k], self.held)
+        self.append((primitive, kept, saved, parents, attrs))
         if not primitive.many:
             return _tracer(y, self, index)
         for _ in y[1:]:
@@ -348,7 +359,7 @@ def sweep(
                 previous = slots[other]
                 if previous is None:
                     slots[other] = ct
-                elif other in owned or (type(ct) is _ndarray and ct.nbytes > _SMALL):
+                elif other in owned or (type(ct) is _ndarray and ct.nbytes > SMALL):
                     cts.add(other, ct)
                 else:
                     slots[other] = previous + ct
@@ -358,7 +369,7 @@ def sweep(
         previous = slots[slot]
         if previous is None:
             slots[slot] = ct
-        elif slot in owned or (type(ct) is _ndarray and ct.nbytes > _SMALL):
+        elif slot in owned or (type(ct) is _ndarray and ct.nbytes > SMALL):
             cts.add(slot, ct)
         else:
             slots[slot] = previous + ct
