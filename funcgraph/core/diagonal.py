@@ -146,7 +146,7 @@ class _Diagonals:
             return None
         found = [
             self.known[v]
-            if v in self.known and _places(v.aval.shape, shape) == _long(shape)  # type: ignore[union-attr]
+            if v in self.known and _places(v.aval.shape, shape) == _long(shape)
             else self.meeting(e, v, shape)
             for v in e.inputs
         ]
