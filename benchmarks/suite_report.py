@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,63 @@ def starts(entries: list[Entry], key: str, unit: str, scale: float) -> str:
     """Return the table of a figure of fresh processes: jax.jit's own, the others' ratios."""
     names = (*OURS, "numpy by hand", "torch", "torch.compile", "autograd", "mygrad")
     base = lambda e: e["figures"][BASE].get(key)
-    cells = lambda e: [number(base(e), scale), *(number(ratio(e, n, key)) for n in names)]
-    return markdown(["workload", "size", f"{BASE}, {unit}", *names], of_each(entries, cells))
+
+    def cells(e: Entry) -> list[str]:
+        ratios = (number(ratio(e, n, key)) for n in names)
+        return [number(base(e), scale), *ratios, number(beside_best(e, key))]
+
+    head = ["workload", "size", f"{BASE}, {unit}", *names, "ours / best peer"]
+    return markdown(head, of_each(entries, cells))
+
+
+def beside_best(entry: Entry, key: str) -> float | None:
+    """Return the smallest figure of ours, divided by the smallest of the peers."""
+    figures = entry["figures"]
+    ours, peers = (
+        [x for name in names if (x := figures.get(name, {}).get(key))]
+        for names in (OURS, (BASE, *PEERS))
+    )
+    return min(ours) / min(peers) if ours and peers else None
+
+
+def first_calls(entries: list[Entry]) -> str:
+    """Return the table of first calls in a process that is warm, beside eager mode."""
+
+    def cells(e: Entry) -> list[str]:
+        figures = e["figures"]
+        firsts = [figures.get(name, {}).get("first") for name in (BASE, *OURS[:2])]
+        eager = figures.get(OURS[2], {}).get("min")
+        more = None if not eager or not firsts[2] else firsts[2] - 2 * eager
+        rest = "" if more is None else f"{1e3 * more:,.1f}"
+        return [*(number(x, 1e3) for x in (*firsts, eager)), rest]
+
+    head = (f"{BASE}, ms", *(f"{name}, ms" for name in OURS[:2]), "eager, every call, ms")
+    return markdown(["workload", "size", *head, "numpy less 2x eager, ms"], of_each(entries, cells))
+
+
+def extremes(entries: list[Entry]) -> str:
+    """Return where each of some ratios is largest, and its median."""
+    numpy, eager = OURS[1:]
+    ratios: dict[str, Callable[[Entry], float | None]] = {
+        "time, fastest of ours / fastest peer": lambda e: beside_best(e, "min"),
+        f"time, {OURS[0]} / {BASE}": lambda e: ratio(e, OURS[0]),
+        f"time, {numpy} / {BASE}": lambda e: ratio(e, numpy),
+        f"time, {eager} / torch": lambda e: ratio(e, eager, base="torch"),
+        "gradient / value, funcgraph numpy": lambda e: ratio(e, numpy, base="numpy, value"),
+        f"first call in a warm process, {numpy} / {BASE}": lambda e: ratio(e, numpy, "first"),
+        f"first result of a fresh process, {numpy} / {BASE}": lambda e: ratio(e, numpy, "fresh"),
+        f"peak of memory, {numpy} / {BASE}": lambda e: ratio(e, numpy, "peak"),
+        "peak of memory, least of ours / least peer": lambda e: beside_best(e, "peak"),
+    }
+    rows = []
+    for name, of in ratios.items():
+        found = [(r, e) for e in entries if (r := of(e)) is not None]
+        if found:
+            largest, where = max(found, key=lambda pair: pair[0])
+            middle = statistics.median(r for r, _ in found)
+            place = f"{where['workload']}, {where['size']}"
+            rows.append([name, place, number(largest), number(middle), str(len(found))])
+    return markdown(["ratio", "largest at", "largest", "median", "of"], rows)
 
 
 def losses(entries: list[Entry]) -> str:
@@ -140,7 +196,12 @@ def page(entries: list[Entry]) -> str:
         taken + (BUSY.format(load) if load > 1 else ""),
         "![Ratios to jax.jit at the largest sizes](benchmarks.png)",
         "### Time\n\nMinima in ms for jax.jit, for the others ratios to it.\n\n" + times(entries),
+        "### The largest ratios\n\nNumbers of workloads and sizes are in the last column.\n\n"
+        + extremes(entries),
         "### Where a peer is faster\n\n" + losses(entries),
+        "### First call in a warm process\n\n"
+        "Staging, compiling and running; beside eager mode, which does the same each time.\n\n"
+        + first_calls(entries),
         "### First result of a fresh process\n\n" + starts(entries, "fresh", "s", 1.0),
         "### Peak of memory\n\n" + starts(entries, "peak", "MB", 1e-6),
     ]

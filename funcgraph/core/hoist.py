@@ -85,6 +85,8 @@ class _Loop:
         self.changed = len(self.ys) < len(results) - n
         self.made: dict[Var, Equation] = {}
         self.reads: Counter[Atom] = Counter()
+        self.all_steps: dict[Var, Any] = {}  # values of a variable in all steps, as far as known
+        self.dropped: set[Atom] = set()  # carries that became sums behind the loop
 
     def apart(self) -> list[Equation]:
         """Return equations in place of the scan."""
@@ -158,6 +160,9 @@ class _Loop:
         self.made = {v: e for e in self.equations for v in e.outputs}
         self.reads = Counter(v for e in self.equations for v in e.inputs)
         self.reads.update(v for v, _ in (*self.ends, *self.ys))
+        for v, rows in (*self.rows, *self.ys):
+            if isinstance(v, Var):
+                self.all_steps.setdefault(v, rows)
         for name in ("matmul", "reduce_sum"):
             for place in reversed(range(len(self.carry))):
                 term = self.summed(place)
@@ -165,6 +170,7 @@ class _Loop:
                     total = self.product(term) if name == "matmul" else self.columns(term)
                     if total is not None:
                         self.replace(place, total)
+        self.equations = [e for e in self.equations if self.dropped.isdisjoint(e.outputs)]
 
     def summed(self, place: int) -> Equation | None:
         """Return what makes t, if a carry c only becomes c + t, and is not read otherwise."""
@@ -209,7 +215,7 @@ class _Loop:
     def replace(self, place: int, total: Var) -> None:
         """Put the sum behind the loop in place of a carry."""
         (_, start), (end, out) = self.carry.pop(place), self.ends.pop(place)
-        self.equations = [e for e in self.equations if end not in e.outputs]
+        self.dropped.add(end)
         self.behind.append(Equation(REGISTRY["add"], (start, total), (out,), {}, self.e.line))
         self.changed = True
 
@@ -222,16 +228,14 @@ class _Loop:
 
     def is_stacked(self, v: Var) -> bool:
         """Return whether the values of all steps are there."""
-        return any(self.source(v)[0] is x for x, _ in (*self.rows, *self.ys))
+        return self.source(v)[0] in self.all_steps
 
     def stacked(self, v: Var) -> Any:
         """Return the values of all steps; the loop gives them, if they are not there."""
-        for x, rows in (*self.rows, *self.ys):
-            if x is v:
-                return rows
-        out = Var(Aval((self.length, *v.aval.shape), v.aval.dtype))
-        self.ys.append((v, out))
-        return out
+        if v not in self.all_steps:
+            out = self.all_steps[v] = Var(Aval((self.length, *v.aval.shape), v.aval.dtype))
+            self.ys.append((v, out))
+        return self.all_steps[v]
 
     def side_by_side(self, v: Var, across: bool) -> Var:
         """Return the rows of a matrix in all steps (across: its columns) as those of one matrix."""

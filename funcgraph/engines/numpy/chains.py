@@ -25,8 +25,8 @@ _LARGE = 4 * BLOCK  # smaller arrays stay in the cache by themselves
 @dataclass(slots=True, eq=False)
 class _Chain:
     shape: Shape
-    members: list[int]
-    results: set[Var] = field(default_factory=set)
+    opened: int  # its first member
+    members: list[int] = field(default_factory=list)
     sums: set[Var] = field(default_factory=set)  # complete behind the chain only
 
 
@@ -63,7 +63,8 @@ class _Chains:
         self.equations: Sequence[Equation] = graph.equations
         self.owners = owners(graph)
         self.writes = writes
-        self.open: list[_Chain] = []
+        self.open: dict[_Chain, None] = {}  # in the order of their first members
+        self.chain_of: dict[Var, _Chain] = {}  # of results and sums, those of closed ones too
         self.runs: list[list[int]] = []
 
     def run(self, numbers: range) -> list[list[int]]:
@@ -71,18 +72,25 @@ class _Chains:
         self.runs = []
         for k in numbers:
             e = self.equations[k]
-            self.close([c for c in self.open if c.sums.intersection(e.inputs)])
+            read = self.read_by(e)
+            self.close([c for c in read if not c.sums.isdisjoint(e.inputs)])
             if self.is_member(e):
                 self.add(k, e)
             elif (summed := self.is_summed_by(e)) is not None:
                 summed.members.append(k)
                 summed.sums.update(e.outputs)
+                self.chain_of.update((v, summed) for v in e.outputs)
             else:
                 heavy = any(_elements(v) >= BLOCK for v in (*e.inputs, *e.outputs))
-                self.close([c for c in self.open if heavy or c.results.intersection(e.inputs)])
+                self.close(list(self.open) if heavy else self.read_by(e))
                 self.runs.append([k])
-        self.close(self.open)
+        self.close(list(self.open))
         return self.runs
+
+    def read_by(self, e: Equation) -> list[_Chain]:
+        """Return the open chains that an equation reads, in order."""
+        found = {self.chain_of[v] for v in e.inputs if v in self.chain_of}
+        return sorted((c for c in found if c in self.open), key=lambda c: c.opened)
 
     def is_member(self, e: Equation) -> bool:
         """Return whether an equation can be computed in blocks.
@@ -101,29 +109,28 @@ class _Chains:
         """Return the open chain whose result an equation sums over all axes but the last."""
         if not is_sum_of_rows(e):
             return None
-        return next((c for c in self.open if e.inputs[0] in c.results), None)
+        return next(iter(self.read_by(e)), None)
 
     def add(self, k: int, e: Equation) -> None:
         """Put an equation into the chains it continues, which become one."""
         shape = e.outputs[0].aval.shape
-        before = [c for c in self.open if c.results.intersection(e.inputs)]
+        before = self.read_by(e)
         self.close([c for c in before if c.shape != shape])
-        first, *others = [c for c in before if c.shape == shape] or [_Chain(shape, [])]
-        if first not in self.open:
-            self.open.append(first)
+        first, *others = [c for c in before if c.shape == shape] or [_Chain(shape, k)]
+        self.open[first] = None
         for c in others:
-            self.open.remove(c)
-            first.members = sorted((*first.members, *c.members))
-            first.results |= c.results
+            del self.open[c]
+            first.members += c.members
             first.sums |= c.sums
+            self.chain_of.update((v, first) for k in c.members for v in self.equations[k].outputs)
         first.members.append(k)
-        first.results.update(e.outputs)
+        self.chain_of.update((v, first) for v in e.outputs)
 
     def close(self, chains: list[_Chain]) -> None:
         """Let chains end here."""
-        for c in list(chains):
-            self.open.remove(c)
-            self.runs.append(c.members)
+        for c in chains:
+            del self.open[c]
+            self.runs.append(sorted(c.members))
 
 
 def _elements(v: Any) -> int:

@@ -29,13 +29,13 @@ def strong(x: Any, aval: Aval) -> Any:
 
 def _own(values: Any, given: Any) -> list[Any]:
     """Return results of which none is the memory of an argument, or of another result."""
-    arrays = [x for x in given if isinstance(x, np.ndarray)]
+    seen = set(map(id, given))
     out: list[Any] = []
     for x in values:
         if isinstance(x, np.ndarray):
-            if x.base is not None or any(x is other for other in arrays):
+            if x.base is not None or id(x) in seen:
                 x = np.array(x)
-            arrays.append(x)
+            seen.add(id(x))
         out.append(x)
     return out
 
