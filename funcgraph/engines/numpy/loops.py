@@ -16,6 +16,7 @@ from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.floats import float_loop
 from funcgraph.engines.numpy.memory import Buffers
 from funcgraph.engines.numpy.plan import Output
+from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["scan_loop", "while_loop"]
 
@@ -52,12 +53,15 @@ def _alternating(outputs: Any) -> tuple[list[Any], list[Any]]:
     return first, second
 
 
-def scan_loop(e: Equation, compile_graph: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+def scan_loop(
+    e: Equation, compile_graph: Callable[..., Any], shared: list[bool]
+) -> Callable[..., tuple[Any, ...]]:
     """Return a function of the arguments of a scan that runs it.
 
     Args:
       e: The equation.
       compile_graph: Makes the program of the body.
+      shared: Which of its results are handed to the caller.
     """
     body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
     length, reverse = e.attrs["length"], e.attrs["reverse"]
@@ -73,23 +77,27 @@ def scan_loop(e: Equation, compile_graph: Callable[..., Any]) -> Callable[..., t
             except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
                 pass
         if arrays is None:
-            arrays = _array_loop(compile_graph(body), body, (carries, rows, length), reverse)
+            steps = Steps(body, carries, rows, shared)
+            arrays = _array_loop(compile_graph(body, steps=steps), steps, body, length, reverse)
         return arrays(*args)
 
     return run
 
 
 def _array_loop(
-    program: Any, body: Graph, sizes: tuple[int, int, int], reverse: bool
+    program: Any, steps: Steps, body: Graph, length: int, reverse: bool
 ) -> Callable[..., tuple[Any, ...]]:
-    """Return a function that runs a scan over arrays with the program of its body."""
-    carries, rows, length = sizes
+    """Return a function that runs a scan over arrays with the program of its steps."""
+    carries, rows = steps.carries, steps.rows_read
     avals = [v.aval for v in body.inputs]
     collected = body.output_avals[carries:]
-    # Where a result is collected, it is written into its row; else the carry's buffers alternate.
-    rows_of = [next((p - carries for p in o.places if p >= carries), None) for o in program.outputs]
-    unplaced = [o for o, at in zip(program.outputs, rows_of, strict=True) if at is None]
-    stacks = Buffers([Output(Aval((length, *a.shape), a.dtype), (), None) for a in collected])
+    step = -1 if reverse else 1
+    unplaced = [o for o in program.outputs if steps.target(o.places) is None]
+    first = slice(0, length) if not reverse else slice(1, length + 1)  # before the steps
+    second = slice(1, length + 1) if not reverse else slice(0, length)
+    wanted = [(length, collected[k]) for k in steps.stored]
+    wanted += [(length + 1, avals[j]) for j in steps.before.values()]
+    stacks = Buffers([Output(Aval((n, *a.shape), a.dtype), (), None) for n, a in wanted])
 
     def run(*args: Any) -> tuple[Any, ...]:
         values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
@@ -98,27 +106,41 @@ def _array_loop(
             values[carries : carries + rows],
             [_contiguous(x, length) for x in values[carries + rows :]],
         )
-        ys = stacks.take(())
-        function, workspace = program.function, program.workspaces.take()
-        now, later = _alternating(unplaced)
+        made = stacks.take(())
+        stored, chained = made[: len(steps.stored)], made[len(steps.stored) :]
+        for j, stack in zip(steps.before.values(), chained, strict=True):
+            stack[-1 if reverse else 0] = carry[j]
+        streams = [*xs, *stored, *(stack[second] for stack in chained)]
+        lists: list[list[Any]] = [[] for _ in steps.listed]
+        workspace = program.workspaces.take()
         try:
-            for i in reversed(range(length)) if reverse else range(length):
-                rest = iter(now)
-                outputs = [next(rest) if at is None else ys[at][i] for at in rows_of]
-                out = function((*carry, *[x[i] for x in xs], *constants), workspace, outputs)
-                carry = out[:carries]
-                for buffer, y in zip(ys, out[carries:], strict=True):
-                    if getattr(y, "base", None) is not buffer:
-                        buffer[i] = y
-                now, later = later, now
+            end = program.function(
+                carry,
+                constants,
+                [x[::step] for x in streams] if reverse else streams,
+                length,
+                [x.append for x in lists],
+                workspace,
+                *_alternating(unplaced),
+            )
         finally:
             program.workspaces.give(workspace)
-        return (*_own(carry, args), *ys)
+        ys: list[Any] = [None] * len(collected)
+        for k, found in zip(steps.listed, lists, strict=True):
+            ys[k] = np.array(found[::step], collected[k].dtype)
+        for k, stack in zip(steps.stored, stored, strict=True):
+            ys[k] = stack
+        for j, stack in zip(steps.before.values(), chained, strict=True):
+            ys = [stack[first] if steps.before.get(k) == j else y for k, y in enumerate(ys)]
+            ys = [stack[second] if steps.after.get(k) == j else y for k, y in enumerate(ys)]
+        return (*_own(end, args), *ys)
 
     return run
 
 
-def while_loop(e: Equation, compile_graph: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+def while_loop(
+    e: Equation, compile_graph: Callable[..., Any], _: list[bool]
+) -> Callable[..., tuple[Any, ...]]:
     """Return a function of the arguments of a while loop that runs it."""
     cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]
     avals = [v.aval for v in (*cond.inputs, *body.inputs[carries:])]

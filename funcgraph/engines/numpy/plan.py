@@ -7,7 +7,7 @@ donated argument. May import `core`, `ops`, `engines.numpy.short`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class Plan:
       writes: Says of an equation whether its result can be written into memory that is there.
       donated: Numbers of the inputs whose memory may be taken.
       first: The first equation that may write there.
+      rows: Results that are written where they stay, never over an argument.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Plan:
         writes: Callable[[Equation], bool],
         donated: Sequence[int],
         first: int = 0,
+        rows: Collection[Var] = (),
     ) -> None:
+        self._rows = rows
         self.root = owners(graph)
         self._places: dict[Var, list[int]] = {}  # at which a variable is among the outputs
         self._handed_out: dict[Var, int] = {}  # whose memory an output is in: the first one
@@ -183,7 +186,7 @@ class Plan:
         """Return where the result of equation k goes, as text; it will have a name."""
         (out,) = e.outputs
         leaves = out in self._handed_out or out in self._promised
-        for v in self.overwritable(e):
+        for v in () if out in self._rows else self.overwritable(e):
             if self._ends(v, k, out) and v in self._place:
                 place = self._place[v]
                 if not (leaves and place.startswith("w[")):

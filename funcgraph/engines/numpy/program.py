@@ -19,6 +19,7 @@ from funcgraph.core.diagonal import scaled
 from funcgraph.core.graph import Equation, Graph, Var, names_of
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import prune, simplify
+from funcgraph.engines.numpy.around import around
 from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
@@ -31,6 +32,8 @@ from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
+from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float
+from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["Program", "compile_graph"]
 
@@ -44,10 +47,10 @@ _FRESH = frozenset([
 ])  # fmt: skip
 # The same values without the way through Python functions of NumPy.
 _DIRECT = {
-    "reduce_sum": "np.add.reduce({0}, axis={axes})",
-    "reduce_prod": "np.multiply.reduce({0}, axis={axes})",
-    "reduce_max": "np.maximum.reduce({0}, axis={axes})",
-    "reduce_min": "np.minimum.reduce({0}, axis={axes})",
+    "reduce_sum": "np.add.reduce({0}, {axes})",
+    "reduce_prod": "np.multiply.reduce({0}, {axes})",
+    "reduce_max": "np.maximum.reduce({0}, {axes})",
+    "reduce_min": "np.minimum.reduce({0}, {axes})",
     "reshape": "{0}.reshape({shape})",
     "transpose": "{0}.transpose({axes})",
 }
@@ -78,23 +81,16 @@ def _by_bits(e: Equation) -> bool:
     return out.dtype.kind in "iuf" and out.dtype.itemsize in _INTEGERS
 
 
-def _is_of_one_float(e: Equation) -> bool:
-    """Return whether all numbers but indices are single, or all double precision."""
-    dtypes = {v.aval.dtype for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}
-    floats = {d for d in dtypes if d.kind != "i"}
-    return len(floats) == 1 and floats <= {np.dtype(np.float32), np.dtype(np.float64)}
-
-
-def _writes(e: Equation) -> bool:
+def _writes(e: Equation, least: int = _SMALL) -> bool:
     """Return whether the result of an equation is written into planned memory."""
     if are_rows_sorted(e):
         return True
-    if len(e.outputs) != 1 or not e.outputs[0].aval.shape or _size(e.outputs[0]) < _SMALL:
+    if len(e.outputs) != 1 or not e.outputs[0].aval.shape or _size(e.outputs[0]) < least:
         return False
     if e.primitive.name == "concatenate":
         return all(isinstance(v, Var) and v.aval.dtype == e.outputs[0].aval.dtype for v in e.inputs)
     if e.primitive.name in INTO:
-        return _is_of_one_float(e)
+        return is_of_one_float(e)
     if e.primitive.name == "index_sum":
         return True
     return _is_ufunc(e) or (e.primitive.name == "where" and _by_bits(e))
@@ -105,8 +101,22 @@ def _writes_blocks(e: Equation) -> bool:
     return _writes(e) and e.primitive.name not in WHOLE
 
 
+def _writes_row(e: Equation) -> bool:
+    """Return whether a small result, too, is written into its row of a stack."""
+    return e.primitive.name != "where" and _writes(e, 1)
+
+
 class _Writer:
-    """Writes the program of a graph."""
+    """Writes the program of a graph.
+
+    Args:
+      graph: The graph.
+      donated: Numbers of the inputs whose memory may be taken.
+      first: The first equation that may write there.
+      watched: What has to be finite.
+      finite: Says whether arrays are.
+      rows: What is written into memory that is there even if it is small.
+    """
 
     def __init__(
         self,
@@ -115,8 +125,10 @@ class _Writer:
         first: int,
         watched: Sequence[Any],
         finite: Callable[[list[Any]], bool] | None,
+        rows: Iterable[Any] = (),
     ) -> None:
         times = Counter(graph.outputs)
+        self.rows = set(rows)
         self.inputs = set(graph.inputs)
         self.passed_on = {graph.inputs[k] for k in donated if times[graph.inputs[k]] == 1}
         self.watched = set(watched)  # what has to be finite
@@ -127,7 +139,11 @@ class _Writer:
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
         self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
-        self.plan = Plan(graph, _writes, donated, first)
+        self.plan = Plan(graph, self.writes, donated, first, self.rows)
+
+    def writes(self, e: Equation) -> bool:
+        """Return whether the result of an equation is written into memory that is there."""
+        return _writes(e) or (e.outputs[0] in self.rows and _writes_row(e))
 
     def bind(self, value: Any, prefix: str = "k") -> str:
         """Return a name for a value that the program uses."""
@@ -141,7 +157,7 @@ class _Writer:
     def equation(self, k: int, e: Equation) -> None:
         args = [self.text(a) for a in e.inputs]
         outs = [self.names[v] for v in e.outputs]
-        if _writes(e):
+        if self.writes(e):
             place = self.plan.choose(k, e, outs[0])
             self.lines += [*self.written(e, args, place), f"{outs[0]} = {place}"]
         else:
@@ -174,7 +190,9 @@ class _Writer:
             return self._turned(e, args, place)
         if is_by_columns(e):
             return [by_columns(e, self._ufunc(e), args, place)]
-        return [f"{self._ufunc(e)}({', '.join(args)}, out={place})"]
+        by_place = _size(e.outputs[0]) < _SMALL and name not in ("maximum", "minimum")
+        out = place if by_place else f"out={place}"  # those two warn of a third argument
+        return [f"{self._ufunc(e)}({', '.join([*as_arrays(e, args, self.bind), out])})"]
 
     def _put_back(self, e: Equation, args: list[str], place: str) -> list[str]:
         """Return the lines that write arrays into their places: sums only where they meet."""
@@ -234,6 +252,8 @@ class _Writer:
         self._forget(ends, inside)
 
     def _ufunc(self, e: Equation) -> str:
+        if is_by_dot(e):
+            return "np.dot"
         ufunc = e.primitive.numpy
         name = ufunc.__name__
         return f"np.{name}" if getattr(np, name, None) is ufunc else self.bind(ufunc, name)
@@ -247,7 +267,8 @@ class _Writer:
                 if v.aval.shape:
                     self.plan.own(v, self.names[v])
         if name in _LOOPS and "lanes" not in e.attrs:
-            loop = self.bind(_LOOPS[name](e, Program), name)
+            shared = [v in self.plan.fixed for v in e.outputs]
+            loop = self.bind(_LOOPS[name](e, Program, shared), name)
             return [f"{left} = {loop}({', '.join(args)})"]
         lines = statements(e, outs[0], args, self.bind) if outs else None
         if lines is not None:
@@ -274,6 +295,10 @@ class _Writer:
             return _DIRECT[name].format(*args, **{**attrs, "axes": axes[0] if single else axes})
         if name == "stack" and not any(isinstance(a, Var) and a.aval.shape for a in e.inputs):
             return f"np.array(({', '.join(args)},), {dtype_text(out.aval.dtype)})"
+        if _is_ufunc(e):
+            args = as_arrays(e, args, self.bind)
+        if is_by_dot(e):
+            return f"np.dot({args[0]}, {args[1]})"
         if isinstance(e.primitive.numpy, np.ufunc) and not hasattr(np, e.primitive.numpy.__name__):
             return f"{self._ufunc(e)}({', '.join(args)})"
         text = expression(e, args, self.bind)
@@ -327,7 +352,8 @@ class _Writer:
             return f"np.asarray({text}, {dtype_text(dtype)}).view({integer})"
         return f"{text}.view({integer})"
 
-    def program(self) -> tuple[str, dict[str, Any]]:
+    def body(self) -> None:
+        """Write the lines of all equations."""
         graph = self.graph
         for v, value in graph.constants.items():
             self.space[self.names[v]] = value
@@ -337,11 +363,16 @@ class _Writer:
                 self.chain(run)
             else:
                 self.equation(run[0], graph.equations[run[0]])
+
+    def program(self) -> str:
+        """Return the text of a function of inputs, workspace and outputs."""
+        graph = self.graph
+        self.body()
         inputs = "".join(f"{self.names[v]}, " for v in graph.inputs)
         outputs = "".join(f"{self._output(v)}, " for v in graph.outputs)
         body = [f"({inputs}) = inputs"] if graph.inputs else []
         body += [*self.lines, f"return ({outputs})"]
-        return "def program(inputs, w, o):\n    " + "\n    ".join(body) + "\n", self.space
+        return "def program(inputs, w, o):\n    " + "\n    ".join(body) + "\n"
 
     def _look(self, values: Iterable[Var]) -> None:
         """Leave the program, if values that are watched are not finite."""
@@ -370,6 +401,13 @@ class Program:
       outputs: The memory that `function` wants for large results.
       workspaces: Where its workspace comes from.
       graph: The graph as it is computed.
+
+    Args:
+      graph: The program.
+      donated: Numbers of the inputs whose memory may be taken.
+      finite: Says whether arrays are finite.
+      derivatives: How many of the last outputs have to be so.
+      steps: Writes the program of a loop instead, whose body the graph is.
     """
 
     __slots__ = ("function", "graph", "outputs", "text", "workspaces")
@@ -380,17 +418,19 @@ class Program:
         donated: Sequence[int] = (),
         finite: Callable[[list[Any]], bool] | None = None,
         derivatives: int = 0,
+        steps: Steps | None = None,
     ) -> None:
         n, first = len(graph.outputs) - derivatives, 0
-        graph = rewrite(to_look_at(simplify(graph), derivatives))
+        graph = rewrite(around(to_look_at(simplify(graph), derivatives)))
         watched = graph.outputs[n:]
         if watched:
             graph, first = derivatives_first(graph, watched, donated)
         self.graph = Graph(graph.inputs, graph.equations, graph.outputs[:n], graph.constants)
-        writer = _Writer(self.graph, donated, first, watched, finite)
-        self.text, space = writer.program()
-        exec(compile(self.text, "<funcgraph program>", "exec"), space)
-        self.function: Callable[..., tuple[Any, ...]] = space["program"]
+        rows = () if steps is None else steps.rows(self.graph)
+        writer = _Writer(self.graph, donated, first, watched, finite, rows)
+        self.text = writer.program() if steps is None else steps.text(writer)
+        exec(compile(self.text, "<funcgraph program>", "exec"), writer.space)
+        self.function: Callable[..., tuple[Any, ...]] = writer.space["program"]
         self.outputs = writer.plan.outputs
         self.workspaces = Workspaces(writer.plan.slots)
 

@@ -1,0 +1,52 @@
+"""Shorter ways through NumPy, which count where arrays are small. May import `core`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from funcgraph.core.graph import Equation, Var
+
+__all__ = ["as_arrays", "is_by_dot", "is_of_one_float"]
+
+_FACTOR = 1 << 16  # bytes of a factor
+# With an array of these, a number of Python may as well be an array without axes.
+_ARITHMETIC = frozenset([
+    "add", "subtract", "multiply", "divide", "maximum", "minimum", "greater", "greater_equal",
+    "less", "less_equal",
+])  # fmt: skip
+
+
+def is_of_one_float(e: Equation) -> bool:
+    """Return whether all numbers but indices are single, or all double precision."""
+    dtypes = {v.aval.dtype for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}
+    floats = {d for d in dtypes if d.kind != "i"}
+    return len(floats) == 1 and floats <= {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def is_by_dot(e: Equation) -> bool:
+    """Return whether np.dot computes a product of matrices: it starts 0.3 us sooner than matmul."""
+    if e.primitive.name != "matmul" or not all(isinstance(v, Var) for v in e.inputs):
+        return False
+    parts = [v.aval for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
+    few = all(len(a.shape) <= 2 and prod(a.shape) * a.dtype.itemsize < _FACTOR for a in parts)
+    return few and is_of_one_float(e)
+
+
+def as_arrays(e: Equation, args: list[str], bind: Callable[[Any], str]) -> list[str]:
+    """Return arguments of a ufunc with numbers of Python as arrays, which it reads 0.2 us faster.
+
+    Args:
+      e: The equation.
+      args: The text of its arguments.
+      bind: Returns the name of an array.
+    """
+    dtypes = {v.aval.dtype for v in e.inputs if isinstance(v, Var) and v.aval.shape}
+    if e.primitive.name not in _ARITHMETIC or [d.kind for d in dtypes] != ["f"]:
+        return args
+    pairs = zip(e.inputs, args, strict=True)
+    known = (int, float)
+    return [bind(np.array(x, *dtypes)) if type(x) in known else text for x, text in pairs]
