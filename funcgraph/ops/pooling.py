@@ -14,6 +14,7 @@ taps, on strided slices. May import `core`, `ops`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -21,7 +22,9 @@ import numpy as np
 
 from funcgraph.core.aval import Aval, shape_of
 from funcgraph.core.primitive import General, Linear, Primitive, Zero
+from funcgraph.ops.columns import ends
 from funcgraph.ops.structural import shifted
+from funcgraph.ops.threads import in_parallel
 from funcgraph.ops.windows import output_length, valid
 
 __all__ = [
@@ -70,6 +73,8 @@ def _index_dtype(window: int) -> Any:
 # --- values on NumPy (`out`: memory for the result, contiguous) -----------------------------------
 
 _BLOCK = 1 << 19  # bytes of the largest array at a time: what stays in the cache
+_FEWEST = 4  # blocks that are worth another thread
+_RUNS = 8  # into which they are collected
 
 
 def _memory(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -77,7 +82,7 @@ def _memory(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _by_blocks(write: Callable[..., None], out: Any, *arrays: Any, axis: int, **attrs: Any) -> Any:
-    """Call write(out, *arrays) on blocks (rest, the axis, rest) of all arrays; return out."""
+    """Call write(out, *arrays) on blocks (rest, the axis, rest) of all arrays, on threads; return out."""
     flat = [
         a.reshape(prod(a.shape[:axis]), a.shape[axis], prod(a.shape[axis + 1 :]))
         for a in (out, *arrays)
@@ -86,9 +91,18 @@ def _by_blocks(write: Callable[..., None], out: Any, *arrays: Any, axis: int, **
     size = max(1, *(a.shape[1] * a.itemsize for a in flat))
     columns = max(1, min(after, max(1024, _BLOCK // size)))
     rows = max(1, _BLOCK // (size * columns))
-    for i in range(0, before, rows):
-        for j in range(0, after, columns):
-            write(*[a[i : i + rows, :, j : j + columns] for a in flat], **attrs)
+    parts = [
+        (slice(i, i + rows), slice(j, j + columns))
+        for i in range(0, before, rows)
+        for j in range(0, after, columns)
+    ]
+
+    def some(run: Any) -> None:
+        for row, column in run:
+            write(*[a[row, :, column] for a in flat], **attrs)
+
+    cuts = ends(len(parts), _RUNS if len(parts) >= _FEWEST else 1)
+    in_parallel(some, [parts[a:b] for a, b in pairwise(cuts)])
     return out
 
 

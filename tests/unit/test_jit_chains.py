@@ -12,6 +12,7 @@ from funcgraph import nn
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy import blocks, chains
 from funcgraph.engines.numpy.program import Program
+from funcgraph.ops import threads
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((70, 70)).astype(np.float32)
@@ -48,6 +49,10 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (X, Y),
     ),
     "choices": (lambda x, y: np.where(x > 0, np.sin(x) * y, 0) + np.where(x < 0, y, x), (X, Y)),
+    "repeated": (
+        lambda x, y: (x - y) * ROW[:5] + x * y[:1] * y[0],
+        (X.reshape(20, 49, 5), X[:49, :5].reshape(1, 49, 5)),
+    ),
     "broadcasts": (lambda x: (x - x[0]) * x[:, :1] + (x * x[:1]) * ROW, (X,)),
     "transposes": (lambda x: (x * 2 + 1) + (x * 2).T * x.T, (X,)),
     "one of three axes": (
@@ -69,15 +74,27 @@ def equal(got: Any, wanted: Any) -> None:
         np.testing.assert_array_equal(g, w)
 
 
+@pytest.fixture(params=[False, True], ids=["loops", "threads"])
+def on_threads(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether chains run on two threads, and what is broadcast is repeated."""
+    if request.param:
+        monkeypatch.setattr(blocks, "_LONG", 1)
+        monkeypatch.setattr(threads, "_blas", lambda: (lambda: 2, lambda count: None))
+    return request.param
+
+
 @pytest.mark.parametrize("donate", [False, True])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_same_bits(name: str, donate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bits(
+    name: str, donate: bool, on_threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     f, args = PROGRAMS[name]
     numbers = tuple(range(len(args))) if donate else ()
     fresh = lambda: fg.tree.map(np.copy, args)
     blocked = fg.jit(f, donate_argnums=numbers)
     got = [fg.tree.map(np.copy, blocked(*fresh())) for _ in range(3)]  # with memory used again
-    assert "for s, t in" in Program(simplify(blocked.graph(*args))).text
+    text = Program(simplify(blocked.graph(*args))).text
+    assert "for s, t in" in text and ("def chain(run)" in text) == on_threads
     monkeypatch.setattr(chains, "_LARGE", 1 << 40)
     wanted = fg.jit(f, donate_argnums=numbers)(*fresh())
     for result in got:
@@ -95,11 +112,11 @@ def test_an_optimizer_is_one_chain_for_each_array() -> None:
 
 def test_blocks_cover_the_rows_once() -> None:
     rows = np.zeros(70, int)
-    for s, t in blocks.blocks_of((70, 70)):
+    for s, t in blocks.blocks_of((70, 70), 15):
         rows[s] += 1
         assert np.zeros(15)[t].shape == rows[s].shape
     np.testing.assert_array_equal(rows, 1)
-    assert len(blocks.blocks_of((70, 70))) == 5
+    assert len(blocks.blocks_of((70, 70), 15)) == 5
 
 
 def test_chains_end_where_products_read_them() -> None:
@@ -114,11 +131,11 @@ def normalised(x: Any, scale: Any) -> Any:
     return np.sum(np.tanh(y * scale + ROW) ** 2)
 
 
-def test_sums_of_rows_are_taken_in_the_blocks() -> None:
+def test_sums_of_rows_are_taken_in_the_blocks(on_threads: bool) -> None:
     """What reads such a sum comes behind the loop; nothing is written that only a sum reads."""
     x, f = X.reshape(14, 5, 70), fg.value_and_grad(normalised, (0, 1))
     text = Program(simplify(fg.make_graph(f)(x, ROW))).text
-    assert text.count("= np.add.reduce(s_") >= 4
+    assert text.count(".append(np.matmul(ones") >= 4
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "TERMS", 1)
         assert "s_0" not in Program(simplify(fg.make_graph(f)(x, ROW))).text
