@@ -110,6 +110,17 @@ def test_an_optimizer_is_one_chain_for_each_array() -> None:
     assert len([line for line in inner if "out=" in line]) == 2 * 12
 
 
+def test_blocks_that_nobody_reads_any_more_are_written_over() -> None:
+    """The last result goes into the memory of the product, which is read two steps before."""
+    f = lambda x, w: np.maximum(np.exp((x @ w + ROW) * 2), 1) @ w
+    program = Program(simplify(fg.make_graph(f)(X, Y)))
+    whole = [a for a in program.workspaces._slots if a.shape == X.shape]
+    assert len(whole) == 1
+    compiled = fg.jit(f)
+    for k in (1, 2):
+        np.testing.assert_allclose(compiled(X * k, Y / 9), f(X * k, Y / 9), rtol=1e-5)
+
+
 def test_blocks_cover_the_rows_once() -> None:
     rows = np.zeros(70, int)
     for s, t in blocks.blocks_of((70, 70), 15):

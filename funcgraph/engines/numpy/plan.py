@@ -7,7 +7,7 @@ donated argument. May import `core`, `ops`, `engines.numpy.short`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,12 +182,22 @@ class Plan:
         """Note that a variable is in fresh memory of its own, under a name."""
         self._place[v] = name
 
-    def choose(self, k: int, e: Equation, name: str) -> str:
-        """Return where the result of equation k goes, as text; it will have a name."""
+    def choose(self, k: int, e: Equation, name: str, chain: Iterable[Var] = ()) -> str:
+        """Return where the result of equation k goes, as text; it will have a name.
+
+        Args:
+          k: The number of the equation.
+          e: The equation.
+          name: The name.
+          chain: What the equations of its chain read: their memory is not yet given back, but
+            blocks that no later one of them reads can be written over.
+        """
         (out,) = e.outputs
         leaves = out in self._handed_out or out in self._promised
-        for v in () if out in self._rows else self.overwritable(e):
-            if self._ends(v, k, out) and v in self._place:
+        ending = [v for v in self.overwritable(e) if self._ends(v, k, out)]
+        ended = [v for v in chain if self._ends(v, self.last.get(v, k), out) and self.last[v] < k]
+        for v in () if out in self._rows else (*ending, *ended):
+            if v in self._place:
                 place = self._place[v]
                 if not (leaves and place.startswith("w[")):
                     del self._place[v]

@@ -56,6 +56,7 @@ _DIRECT = {
 }
 # Products of so few rows with a transpose of so many rows and columns are turned.
 _FEW_ROWS, _MANY_COLUMNS = 32, 256
+_LARGE_SUM = 1024  # elements for which a call of the BLAS is worth it
 _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
 _LOOPS: dict[str, Callable[..., Any]] = {"scan": scan_loop, "while": while_loop}
 
@@ -81,6 +82,10 @@ def _by_bits(e: Equation) -> bool:
     return out.dtype.kind in "iuf" and out.dtype.itemsize in _INTEGERS
 
 
+def _is_copy(e: Equation) -> bool:
+    return e.primitive.name == "copy" and isinstance(e.inputs[0], Var) and is_strong(e.inputs[0])
+
+
 def _writes(e: Equation, least: int = _SMALL) -> bool:
     """Return whether the result of an equation is written into planned memory."""
     if are_rows_sorted(e):
@@ -93,7 +98,7 @@ def _writes(e: Equation, least: int = _SMALL) -> bool:
         return is_of_one_float(e)
     if e.primitive.name == "index_sum":
         return True
-    return _is_ufunc(e) or (e.primitive.name == "where" and _by_bits(e))
+    return _is_ufunc(e) or _is_copy(e) or (e.primitive.name == "where" and _by_bits(e))
 
 
 def _writes_blocks(e: Equation) -> bool:
@@ -178,6 +183,8 @@ class _Writer:
             return self._choice(e, args, place)
         if name == "concatenate":
             return [f"np.concatenate(({', '.join(args)},), axis={e.attrs['axis']}, out={place})"]
+        if name == "copy":
+            return [f"np.copyto({place}, {args[0]})"]
         if name == "index_sum":
             return self._put_back(e, args, place)
         if name == "index_add":
@@ -235,6 +242,8 @@ class _Writer:
         stay = {v for v in inside if self.plan.is_read_after(v, numbers[-1]) or v in self.watched}
         block = Block(self, members, inside - stay)
         places: dict[Var, str] = {}
+        read = dict.fromkeys(v for _, e in members for v in e.inputs if isinstance(v, Var))
+        before = [v for v in read if v not in inside]
         for k, e in members:
             (out,) = e.outputs
             if out in sums:
@@ -242,7 +251,7 @@ class _Writer:
                 block.add_up(k, e)
                 continue
             if out in stay:
-                places[out] = self.plan.choose(k, e, self.names[out])
+                places[out] = self.plan.choose(k, e, self.names[out], before)
                 block.enter(out, places[out])
             block.write(k, e)
         self.lines += block.text()
@@ -305,7 +314,7 @@ class _Writer:
         return None if text is None or text.startswith("scipy.") else text
 
     def _sum_by_product(self, e: Equation, x: str) -> str | None:
-        """Return a sum over the last axis, or over all others, as a product with ones: by BLAS."""
+        """Return a sum over one axis, or over all but the last, as a product with ones: by BLAS."""
         aval, axes = e.inputs[0].aval, e.attrs["axes"]  # type: ignore[union-attr]
         if aval.dtype not in (np.float32, np.float64) or _size(e.inputs[0]) < _SMALL:
             return None
@@ -313,6 +322,12 @@ class _Writer:
         n = prod(aval.shape[k] for k in axes)
         if axes == (last,) and others and n <= TERMS:
             return f"np.matmul({x}, {self.bind(np.ones(n, aval.dtype))})"
+        if len(others) > 1 and n <= TERMS and axes in ((0,), (last - 1,)):
+            ones = self.bind(np.ones(n, aval.dtype))
+            if axes == (0,):
+                rest = aval.shape[1:]
+                return f"np.matmul({ones}, {x}.reshape({n}, -1)).reshape({rest})"
+            return f"np.matmul({ones}, {x})" if n * aval.shape[last] >= _LARGE_SUM else None
         if not others or axes != tuple(others):
             return None
         parts = next((k for k in range(-(-n // TERMS), n // 64 + 1) if n % k == 0), 0)

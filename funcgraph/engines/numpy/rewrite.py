@@ -23,7 +23,7 @@ __all__ = ["rewrite"]
 def rewrite(graph: Graph) -> Graph:
     """Return an equal graph with fewer passes over large arrays."""
     graph = _without_zeros(_without_inner_axes(_side_by_side(_written_out(graph))))
-    return prune(_without_broadcasts(_scaled_before(graph)))
+    return prune(_without_broadcasts(_scaled_before(_negated_after(_copied_once(graph)))))
 
 
 def _uses(graph: Graph) -> dict[Any, int]:
@@ -115,6 +115,58 @@ def _is_outer(e: Equation) -> bool:
 
 def _as_outer(e: Equation) -> Equation:
     return replace(e, primitive=REGISTRY["multiply"])
+
+
+# --- sum(-x) = -sum(x) --------------------------------------------------------------------------
+
+
+def _negated_after(graph: Graph) -> Graph:
+    made = {e.outputs[0]: e for e in graph.equations if e.primitive.name == "negative"}
+    equations: list[Equation] = []
+    for e in graph.equations:
+        x = e.inputs[0] if e.primitive.name == "reduce_sum" else None
+        if isinstance(x, Var) and x in made and x.aval.dtype.kind == "f":
+            total = Var(e.outputs[0].aval)
+            equations.append(replace(e, inputs=made[x].inputs, outputs=(total,)))
+            equations.append(replace(made[x], inputs=(total,), outputs=e.outputs))
+        else:
+            equations.append(e)
+    return _changed(graph, equations)
+
+
+# --- what is turned and then reshaped is copied: once, into memory that is there ------------------
+
+
+_LARGE = 1 << 13  # elements; of smaller arrays, copies are as cheap in fresh memory
+
+
+def _copied_once(graph: Graph) -> Graph:
+    turned = {e.outputs[0]: e for e in graph.equations if e.primitive.name == "transpose"}
+    copies: dict[Var, Var] = {}
+    equations: list[Equation] = []
+    for e in graph.equations:
+        x = e.inputs[0] if e.primitive.name == "reshape" else None
+        if isinstance(x, Var) and x in turned and _is_copied(e, turned[x]):
+            if x not in copies:
+                copies[x] = Var(x.aval)
+                step = Equation(REGISTRY["copy"], (x,), (copies[x],), {}, e.line, e.scope)
+                equations.append(step)
+            e = replace(e, inputs=(copies[x],))
+        equations.append(e)
+    return _changed(graph, equations)
+
+
+def _is_copied(e: Equation, turn: Equation) -> bool:
+    """Return whether the reshaped transpose of an array in order is none of its views."""
+    source = turn.inputs[0]
+    if not isinstance(source, Var) or prod(source.aval.shape) < _LARGE:
+        return False
+    x = np.empty(source.aval.shape, bool).transpose(turn.attrs["axes"])
+    try:
+        x.reshape(e.attrs["shape"], copy=False)
+    except ValueError:
+        return True
+    return False
 
 
 # --- rows added to zeros: the memory of the result is enough -------------------------------------

@@ -17,7 +17,7 @@ from funcgraph.ops.indexing import ARRAY
 __all__ = ["add_rows", "are_rows_sorted", "coverage"]
 
 _WIDE = 8  # elements of a row
-_MANY = 1 << 14  # elements of all rows
+_MANY = 1 << 13  # elements of all rows
 
 
 def coverage(shape: tuple[int, ...], templates: Sequence[Any]) -> tuple[bool, bool]:
