@@ -23,6 +23,7 @@ from funcgraph.control.checkpoint import (
 from funcgraph.control.custom import custom_gradient, custom_jvp, custom_vjp
 from funcgraph.control.implicit import closure_convert, custom_linear_solve, custom_root
 from funcgraph.control.loops import fori_loop, map, scan, while_loop
+from funcgraph.core.allocator import keep_memory
 from funcgraph.core.aval import Aval as ShapeDtype
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.origin import named_scope
@@ -108,6 +109,7 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "keep_memory",
     "linear_transpose",
     "linearize",
     "load",
