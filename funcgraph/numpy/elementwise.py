@@ -5,13 +5,15 @@ May import `core`, `ops`, `numpy._register`, `numpy.creation`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from funcgraph.core.aval import dtype_of, is_inexact
-from funcgraph.core.trace import UFUNCS, unsupported
+from funcgraph.core.primitive import Unary
+from funcgraph.core.trace import KIND, NUMPY, TRACER, UFUNCS, unsupported
 from funcgraph.numpy._register import function, known, non_differentiable
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
@@ -31,7 +33,26 @@ _UNSET: Any = np._NoValue  # type: ignore[attr-defined]
 def ufunc_namespace() -> dict[str, Any]:
     """Return NumPy's names of ufuncs (with aliases such as abs, acos) and what they stand for."""
     names = {n: f for n, f in vars(np).items() if isinstance(f, np.ufunc)}
-    return {name: UFUNCS[ufunc] for name, ufunc in names.items() if ufunc in UFUNCS}
+    return {name: _function(UFUNCS[ufunc]) for name, ufunc in names.items() if ufunc in UFUNCS}
+
+
+@functools.cache  # aliases (abs, absolute) are one function
+def _function(primitive: Any) -> Any:
+    """Return a primitive of one argument as a function, which Python calls faster."""
+    if not isinstance(primitive, Unary):
+        return primitive
+    plain = primitive.numpy
+
+    def public(x: Any, /) -> Any:
+        kind = KIND[type(x)]
+        if kind == NUMPY:
+            return plain(x)
+        return x._trace.unary(primitive, x) if kind == TRACER else primitive.jax(x)
+
+    public.__name__ = public.__qualname__ = primitive.name
+    public.__module__ = "funcgraph.numpy"
+    public.__doc__ = plain.__doc__
+    return public
 
 
 @function(np.real)
