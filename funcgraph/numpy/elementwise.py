@@ -51,7 +51,8 @@ def _function(primitive: Any) -> Any:
 
     public.__name__ = public.__qualname__ = primitive.name
     public.__module__ = "funcgraph.numpy"
-    public.__doc__ = plain.__doc__
+    what = "its derivative is zero" if primitive.zero else "with rules for derivatives and batches"
+    public.__doc__ = f"Return np.{primitive.name} of an array of any kind or a tracer; {what}."
     return public
 
 
