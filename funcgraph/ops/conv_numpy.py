@@ -8,7 +8,8 @@ result, contiguous and of its dtype, where this is the dtype in which sums are t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from math import gcd, prod
 from typing import Any
@@ -24,6 +25,7 @@ from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
 __all__ = ["by_input", "by_kernel", "forward"]
 
+_GROUPS = 8  # that are better done by one thread each
 _SLICES = 1 << 18  # bytes of the slices of a sum at a time: what stays in the cache
 
 
@@ -33,10 +35,14 @@ def _work(*arrays: Any) -> tuple[Any, Any]:
     return dtype, np.dtype(np.float32) if dtype.kind in "fV" and dtype.itemsize == 2 else dtype
 
 
-def _groups(groups: int, *channels: int) -> Iterator[tuple[slice, ...]]:
-    """Yield for each group its slices of the channels."""
-    for g in range(groups):
-        yield tuple(slice(g * n, (g + 1) * n) for n in channels)
+def _for_groups(write: Callable[..., None], groups: int, *channels: int) -> None:
+    """Call write(slices of the channels) for each group; many groups go to threads, few share them."""
+    parts = [tuple(slice(g * n, (g + 1) * n) for n in channels) for g in range(groups)]
+    if groups >= _GROUPS:
+        in_parallel(lambda part: write(*part), parts)
+        return
+    for part in parts:
+        write(*part)
 
 
 def _is_thin(groups: int, c: int, o: int) -> bool:
@@ -85,8 +91,11 @@ def _correlate(
         _sum_of_slices(x, w, out, strides, dilation, groups)
     else:
         rows = out.reshape(-1, o)
-        for xs, os in _groups(groups, c, o // groups):
+
+        def write(xs: slice, os: slice) -> None:
             _product(x[..., xs], w[..., os], rows[:, os], low, outputs, strides, dilation)
+
+        _for_groups(write, groups, c, o // groups)
     return out.astype(dtype, copy=False)
 
 
@@ -165,8 +174,11 @@ def by_kernel(
     else:
         rows, matrix = g.reshape(-1, o * groups), out.reshape(-1, o * groups)
         window = low, outputs, shape, strides, dilation
-        for xs, os in _groups(groups, c, o):
+
+        def write(xs: slice, os: slice) -> None:
             _kernel_product(x[..., xs], rows[:, os], matrix[:, os], *window)
+
+        _for_groups(write, groups, c, o)
     return out.astype(dtype, copy=False)
 
 
@@ -316,15 +328,24 @@ def _by_lines(
         if spreads:
             before, outputs, steps = (*before, 0), (*outputs, g.shape[-2]), (*steps, 1)
         counts = kernels[0].shape[1:inner] + ones[: n - inner]
-        for xs, os in _groups(groups, c, g.shape[-1] // groups):
-            found = Lines(g[..., os], lines, step, before, outputs, counts, ones, steps)
-            part = out[(slice(None), slice(None), *elements, ..., xs)]
-            group = [k[..., os, :] for k in kernels]
-            if spreads:
-                group = [np.ascontiguousarray(np.moveaxis(k, -3, -2)) for k in group]
-                spread_lines(found, group, part, strides[-1], dilation[-1], low[-1])
-            else:
-                write_lines(found, [np.ascontiguousarray(k) for k in group], part)
+        window = lines, step, before, outputs, counts, ones, steps
+        part = out[(slice(None), slice(None), *elements)]
+        last = (strides[-1], dilation[-1], low[-1]) if spreads else ()
+        write = partial(_write_group, g, kernels, window, last, part)
+        _for_groups(write, groups, c, g.shape[-1] // groups)
+
+
+def _write_group(
+    g: Any, kernels: list[Any], window: Any, last: Ints, out: Any, xs: slice, os: slice
+) -> None:
+    """Write the elements of one group; `last`: stride, dilation and padding of the axis to spread on."""
+    found = Lines(g[..., os], *window)
+    kernels = [k[..., os, :] for k in kernels]
+    if last:
+        kernels = [np.ascontiguousarray(np.moveaxis(k, -3, -2)) for k in kernels]
+        spread_lines(found, kernels, out[..., xs], *last)
+    else:
+        write_lines(found, [np.ascontiguousarray(k) for k in kernels], out[..., xs])
 
 
 def _kernels(w: Any, q: int, some: tuple[slice, ...]) -> list[Any]:
@@ -348,8 +369,12 @@ def _by_columns(
         x = np.moveaxis(np.zeros((groups * c, g.shape[0], *lengths), work), 0, -1)
     else:
         x = np.zeros((g.shape[0], *lengths, groups * c), work)
-    for xs, os in _groups(groups, c, o) if g.size else ():
+
+    def add(xs: slice, os: slice) -> None:
         _add_columns(x[..., xs], g[..., os], w[..., os], strides, dilation, few)
+
+    if g.size:
+        _for_groups(add, groups, c, o)
     out[...] = padded(x, tuple(-n for n in low), shape)
     return out
 
