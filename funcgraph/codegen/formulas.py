@@ -25,6 +25,7 @@ __all__ = ["Formulas", "formulas_of", "latex_text", "symbols_of"]
 _SHORT, _CLOSED = 60, 160  # letters of the longest closed expression, with and without steps
 _ENTRIES = 6  # entries of the longest vector that is written entry by entry
 _UNNAMED = "u_1"  # the first value that has no name
+_DEEPEST = 50  # operations inside each other; then the value gets a name
 _INSIDE = 40  # letters of what is written again at every use, if it has no name
 
 
@@ -47,6 +48,8 @@ def formulas_of(graph: Graph, inputs: Sequence[str]) -> Formulas:
       NoSourceError: An operation has no notation.
     """
     graph = tidy(graph)
+    if len(graph.equations) > _CLOSED:
+        return _Reader(graph, inputs, stepwise=True).read()
     closed = _Reader(graph, inputs, stepwise=False).read()
     size = max(len(latex(x)) for x in closed.results)
     if size <= _SHORT:
@@ -68,6 +71,7 @@ class _Reader:
             v: fm.symbol(name, v.aval.ndim) for v, name in zip(graph.inputs, inputs, strict=True)
         }
         self.steps: list[tuple[str, Expr]] = []
+        self.depths: dict[Any, int] = {}  # of what has no name
         self.uses = Counter(a for e in graph.equations for a in e.inputs)
 
     def read(self) -> Formulas:
@@ -90,8 +94,10 @@ class _Reader:
         """Return a formula, or, step by step, the name it gets."""
         if not self.stepwise or value.op in ("number", "symbol") or v in self.graph.outputs:
             return value
+        depth = 1 + max((self.depths.get(a, 0) for a in self.made[v].inputs), default=0)
         long = self.uses[v] > 1 and len(latex(value)) > _INSIDE
-        if not v.name and not long:
+        if not v.name and not long and depth <= _DEEPEST:
+            self.depths[v] = depth
             return value
         name = self.names.fresh(v.name or _UNNAMED)
         self.steps.append((name, value))

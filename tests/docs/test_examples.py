@@ -37,6 +37,7 @@ def table(output: str) -> list[list[str]]:
 NEEDS = {
     "docs/certificate.md": ["jax"],
     "docs/estimators.md": ["sklearn"],
+    "docs/many_hosts.md": ["jax"],
     "docs/migration/jax.md": ["jax"],
     "docs/optim.md": ["optax", "scipy"],
     "docs/plots.md": ["matplotlib"],

@@ -114,3 +114,29 @@ def test_figures_of_a_workload_replace_those_before(suite, tmp_path):
         )
     entries = json.loads(file.read_text())
     assert [entry["k"] for entry in entries] == [2, 3]
+
+
+def test_axes_of_scaling_run_and_grow(suite):
+    scaling = suite("scaling")
+    for name, axis in scaling.AXES.items():
+        assert axis.group in scaling.GROUPS and list(axis.sizes) == sorted(set(axis.sizes)), name
+        if not name.endswith("XLA"):
+            axis.make(axis.sizes[0])()
+
+
+def test_slopes_are_those_of_the_largest_sizes(suite, tmp_path):
+    scaling = suite("scaling")
+    points = [[n, 1e-3 + 1e-6 * n**2, None] for n in (1.0, 1e2, 1e4, 1e5, 1e6)]
+    assert scaling.slope(points) == pytest.approx(2.0, abs=1e-3)
+    assert scaling.slope([[n, 3e-6 * n, None] for n in (10.0, 100.0)]) == pytest.approx(1.0)
+    row = scaling.cells("tape", [[100, 2e-4, None], [10_000, 3e-2, 1_500_000]])
+    assert row == ["tape", "operation, value and gradient", "100 to 10,000", "2.00", "3.00",
+                   "0.0300", "150", "1.09"]  # fmt: skip
+    found = {"machine": "a machine", "points": [[100, 2e-4, None], [10_000, 2e-2, None]]}
+    file = tmp_path / "figures.json"
+    for name in ("staging", "tape"):
+        scaling.remember(file, name, found)
+    figures = json.loads(file.read_text())
+    assert list(figures) == ["tape", "staging"]
+    page = scaling.page(figures)
+    assert "Taken on: a machine." in page and "2.00 | 2.00 | 0.0200 |  | 1.00 |" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -163,3 +165,25 @@ def test_residuals_of_float32_are_half_as_large() -> None:
     large, small = (saved_residuals(f)(np.ones(2000, t)) for t in (np.float64, np.float32))
     assert (large.bytes, small.bytes) == (32_000, 16_000)
     assert small[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_blocks_of_a_loop_keep_the_square_root_of_its_states(compiled: bool) -> None:
+    def states(steps: int, every: int | None) -> float:
+        """Return the peak of memory, in states."""
+
+        def f(x: Any) -> Any:
+            step = lambda c, _: (np.tanh(1.01 * c), None)
+            return np.sum(fg.scan(step, x, None, length=steps, checkpoint_every=every)[0])
+
+        x = np.ones(5000)
+        g = fg.jit(fg.grad(f)) if compiled else fg.grad(f)
+        tracemalloc.start()
+        try:
+            g(x)
+            return tracemalloc.get_traced_memory()[1] / x.nbytes
+        finally:
+            tracemalloc.stop()
+
+    assert states(225, None) > 225
+    assert states(225, 15) < 3 * math.sqrt(225)

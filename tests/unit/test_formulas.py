@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -122,6 +123,20 @@ def test_formulas(case: int) -> None:
     results = (f if argnums is None else fg.grad(f, argnums))(*args)
     for g, w in zip(got, fg.tree.leaves(results), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-12)
+
+
+def test_deep_formulas_are_written_in_steps() -> None:
+    def f(x: Any) -> Any:
+        return functools.reduce(lambda y, _: np.sin(y) * 0.9, range(1000), x)
+
+    graph = named_graph(f, 0.5).graph
+    found = formulas_of(graph, ["x"])
+    values: dict[str, Any] = {"x": 0.5}
+    for name, value in found.steps:
+        values[name] = evaluate(value, values)
+    np.testing.assert_allclose(evaluate(found.results[0], values), f(0.5), rtol=1e-12)
+    assert 30 < len(found.steps) < 50
+    assert "u_{1}" in fg.source(f, style="latex")(0.5)
 
 
 def test_formulas_are_latex() -> None:

@@ -6,12 +6,16 @@ Devices are simulated on the CPU; each test runs in Pythons of its own, where th
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import funcgraph as fg
 
 pytest.importorskip("jax")
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +68,11 @@ assert state["w"].sharding.is_equivalent_to(whole, 2) and state["w"].dtype == np
 
 def train(devices: int, *arguments: str) -> subprocess.Popen[str]:
     """Start the program with so many devices in its process."""
+    return python(devices, "-c", TRAIN, *arguments)
+
+
+def python(devices: int, *arguments: str) -> subprocess.Popen[str]:
+    """Start a Python with so many devices in its process."""
     environ = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -71,7 +80,7 @@ def train(devices: int, *arguments: str) -> subprocess.Popen[str]:
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=environ,
         text=True,
@@ -88,14 +97,43 @@ def losses(process: subprocess.Popen[str], wanted: str) -> list[float]:
     return [float(line.split()[1]) for line in out.splitlines() if line.startswith("loss ")]
 
 
+def free_port() -> str:
+    """Return the number of a port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def test_eight_devices_and_two_processes_train_as_one_device():
     one = losses(train(1), "devices 1 of a batch: (16, 6)")
     assert one[-1] < one[0]
     eight = losses(train(8), "devices 8 of a batch: (2, 6)")
     assert eight == pytest.approx(one, rel=1e-12)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
     pair = [train(2, port, str(k)) for k in range(2)]
     for process in pair:
         assert losses(process, "devices 4 of a batch: (4, 6)") == pytest.approx(one, rel=1e-12)
+
+
+def test_the_example_trains_and_saves_alike_on_one_device_and_in_two_processes(tmp_path: Path):
+    """With dropout, batches in random order, and the optimiser's state divided."""
+    program = str(ROOT / "examples" / "many_devices.py")
+    two = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2")
+    files = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    running = [
+        python(1, program, "--save", str(files[0])),
+        python(4, program, "--save", str(files[1]), *two, "--process", "0"),
+        python(4, program, "--save", str(files[1]), *two, "--process", "1"),
+    ]
+    found = [process.communicate(timeout=240) for process in running]
+    for process, (_, errors) in zip(running, found, strict=True):
+        assert process.returncode == 0, errors
+    printed = [re.findall(r"^epoch \d loss (\S+)", out, re.MULTILINE) for out, _ in found]
+    assert len(printed[0]) == 3 and printed[2] == []
+    wanted = [float(x) for x in printed[0]]
+    assert [float(x) for x in printed[1]] == pytest.approx(wanted, rel=1e-4)
+    assert wanted[-1] < wanted[0]
+    assert "8 devices, 2 processes" in found[1][0]
+    one, eight = (fg.tree.leaves(fg.io.load(file)) for file in files)
+    for a, b in zip(one, eight, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)
