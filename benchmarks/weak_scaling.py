@@ -1,6 +1,6 @@
 """Weak scaling of a data-parallel training step: as many rows for each device, more devices.
 
-    python benchmarks/weak_scaling.py [--rows 256] [--steps 20]
+    python benchmarks/weak_scaling.py [--rows 256] [--steps 20] [--devices 1 2 4 8]
 
 Devices are simulated on the CPU, all on the same cores, so that more of them do not compute faster.
 What can be measured is what dividing the work costs: the time of a step beside the time of the same
@@ -108,6 +108,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=256, help="for each device")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--devices", type=int, nargs="*", help="how many; default: all settings")
     for name, kind in (("--processes", int), ("--process", int), ("--coordinator", str)):
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -117,11 +118,13 @@ def main() -> None:
         return
     rows, alone = [], {}
     for devices, processes in SETTINGS:
+        if options.devices and devices not in options.devices:
+            continue
         total = options.rows * devices
         if devices not in alone:
             alone[devices] = figures_of(1, 1, total, options.steps)
         one = alone[devices]
-        found = figures_of(devices, processes, total, options.steps)
+        found = one if devices == 1 else figures_of(devices, processes, total, options.steps)
         np.testing.assert_allclose(found["losses"], one["losses"], rtol=1e-4)
         base = one["copies"]
         cells = [number(x, 1e3) for x in (base, found["copies"], found["divided"])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -127,7 +126,10 @@ def test_formulas(case: int) -> None:
 
 def test_deep_formulas_are_written_in_steps() -> None:
     def f(x: Any) -> Any:
-        return functools.reduce(lambda y, _: np.sin(y) * 0.9, range(1000), x)
+        nameless = [x]
+        for _ in range(1000):
+            nameless[0] = np.sin(nameless[0]) * 0.9
+        return nameless[0]
 
     graph = named_graph(f, 0.5).graph
     found = formulas_of(graph, ["x"])
