@@ -2,7 +2,7 @@
 
 The index is split into a static template (ints, slices, None, Ellipsis, boolean masks) kept in
 `attrs`, and integer arrays kept as arguments, so that these may be traced by other transformations.
-May import `core`, `ops.structural`.
+May import `core`, `ops.places`, `ops.structural`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.text import ARRAY
 from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import ShapeError, TracerConversionError
+from funcgraph.ops.places import jax_index_sum
 from funcgraph.ops.structural import (
     expand_dims,
     inverse,
@@ -351,19 +352,12 @@ def _np_index_sum(*gs: Any, shape: Any, dtype: Any, templates: tuple[Template, .
     return out
 
 
-def _jax_index_sum(jax: Any, *gs: Any, shape: Any, dtype: Any, templates: Any) -> Any:
-    out = jax.numpy.zeros(shape, dtype)
-    for g, template in zip(gs, templates, strict=True):
-        out = out.at[template].add(g)
-    return out
-
-
 # The sum of the cotangents of many reads x[template]: one array, whatever their number, so that
 # the derivative of a loop over the elements of x costs O(n) in every order.
 index_sum = Primitive(
     "index_sum",
     _np_index_sum,
-    _jax_index_sum,
+    jax_index_sum,
     lambda *gs, shape, dtype, templates: Aval(shape, dtype),
     Linear(
         lambda g, *gs, shape, dtype, templates: tuple(getitem(g, template=t) for t in templates),

@@ -19,6 +19,7 @@ _CHEAP = frozenset([
     "logical_or", "logical_not", "reshape", "transpose", "broadcast", "convert", "conjugate",
     "real", "imag",
 ])  # fmt: skip
+_FEW = 3  # equations that are repeated for one value: x (1 - x), say
 # Of these the first argument is kept in place of the result: it is no larger.
 _VIEWS = frozenset(["reshape", "transpose", "broadcast"])
 
@@ -48,7 +49,7 @@ class Residuals:
         self._again = self._choose()
 
     def _choose(self) -> set[int]:
-        """Return the equations to repeat: cheap ones, whose arguments are at hand anyway."""
+        """Return the equations to repeat: cheap ones, of what is at hand anyway."""
         made = {v: k for k, e in enumerate(self.equations) for v in e.outputs}
         again: set[int] = set()
         waiting = list(self.reads)
@@ -62,12 +63,32 @@ class Residuals:
                 again.add(k)
                 waiting += [x for x in inputs if x not in self.reads]
                 self.reads.update((x, Var(x.aval)) for x in inputs if x not in self.reads)
-            elif all(x in self.reads or x in self._free or x in self._known for x in inputs):
-                again.add(k)
-                for x in inputs:
-                    if x in self._free and x not in self.reads:
+            elif (chain := self._chain(k, made)) is not None:
+                again.update(chain)
+                for x in (x for j in chain for x in self.equations[j].inputs):
+                    if isinstance(x, Var) and x not in self.reads and x not in self._known:
                         self.reads[x] = Var(x.aval, x.name)
         return again
+
+    def _chain(self, last: int, made: dict[Var, int]) -> set[int] | None:
+        """Return the few cheap equations that lead from what is at hand to this one, or None."""
+        chain, waiting = {last}, [last]
+        while waiting:
+            for x in self.equations[waiting.pop()].inputs:
+                if not isinstance(x, Var) or any(x in s for s in (self.reads, self._free)):
+                    continue
+                k = made.get(x)
+                if k in chain or x in self._known:
+                    continue
+                if (
+                    k is None
+                    or len(chain) == _FEW
+                    or self.equations[k].primitive.name not in _CHEAP
+                ):
+                    return None
+                chain.add(k)
+                waiting.append(k)
+        return chain
 
     def _atom(self, x: Atom) -> Atom:
         if not isinstance(x, Var) or x in self.reads:

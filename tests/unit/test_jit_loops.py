@@ -162,3 +162,20 @@ def test_a_loop_hands_out_no_argument() -> None:
             assert not np.may_share_memory(out, big)
             out[...] = 0
     assert big.any()
+
+
+def test_what_a_loop_keeps_for_its_derivative() -> None:
+    """x (1 - x), the slope of a sigmoid x, is not kept beside x: it is computed again."""
+
+    def step(h: Any, x: Any) -> Any:
+        h = fg.nn.sigmoid(h + x)
+        return h, None
+
+    f = lambda h, xs: np.sum(fg.scan(step, h, xs)[0])
+    graph = simplify(fg.make_graph(fg.grad(f))(np.ones(3), np.ones((4, 3))))
+    forward, backward = [e for e in graph.equations if e.primitive.name == "scan"]
+    assert [v.aval.shape for v in forward.outputs] == [(3,), (4, 3)]
+    assert [e.primitive.name for e in backward.attrs["body"].equations][:2] == [
+        "subtract",
+        "multiply",
+    ]

@@ -1,4 +1,4 @@
-"""Equal graphs that NumPy computes faster. May import `core`, `engines.numpy.scatter`.
+"""Equal graphs that NumPy computes faster. May import `core`, `engines.numpy.scatter`, `ops.places`.
 
 What may change is the last bit of sums of products, and the sign of a zero that was added to zero.
 """
@@ -16,6 +16,7 @@ from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import REGISTRY
 from funcgraph.core.simplify import prune
 from funcgraph.engines.numpy.scatter import are_rows_sorted
+from funcgraph.ops.places import side_by_side
 
 __all__ = ["rewrite"]
 
@@ -198,28 +199,13 @@ def _joined(e: Equation) -> Equation | None:
         return None
     shape, inputs = e.attrs["shape"], [v for v in e.inputs if isinstance(v, Var)]
     kinds = {(len(v.aval.shape), v.aval.dtype) for v in inputs}
-    if len(inputs) < 2 or kinds != {(len(shape), e.attrs["dtype"])}:
+    if not 2 <= len(inputs) == len(e.inputs) or kinds != {(len(shape), e.attrs["dtype"])}:
         return None
-    for axis, n in enumerate(shape):
-        cuts = [_cut(t, axis, shape) for t in e.attrs["templates"]]
-        order = sorted(range(len(cuts)), key=cuts.__getitem__)
-        stops = [cuts[k][1] for k in order]
-        if [cuts[k][0] for k in order] == [0, *stops[:-1]] and stops[-1] == n:
-            parts = tuple(inputs[k] for k in order)
-            return replace(e, primitive=REGISTRY["concatenate"], inputs=parts, attrs={"axis": axis})
-    return None
-
-
-def _cut(template: Any, axis: int, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return where a slice along one axis starts and stops; (-1, -1) if it is another index."""
-    whole = slice(None)
-    full = (*template, *[whole] * (len(shape) - len(template)))
-    simple = all(p == whole for k, p in enumerate(full) if k != axis) and len(full) == len(shape)
-    part = full[axis] if simple else None
-    if not isinstance(part, slice) or part.step not in (None, 1):
-        return -1, -1
-    start, stop, _ = part.indices(shape[axis])
-    return (start, stop) if start < stop else (-1, -1)
+    if (found := side_by_side(e.attrs["templates"], shape)) is None:
+        return None
+    axis, order = found
+    parts = tuple(inputs[k] for k in order)
+    return replace(e, primitive=REGISTRY["concatenate"], inputs=parts, attrs={"axis": axis})
 
 
 # --- c * (a @ b) = a @ (c * b), where b is smaller than the product ------------------------------
