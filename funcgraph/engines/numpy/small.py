@@ -28,7 +28,7 @@ def is_of_one_float(e: Equation) -> bool:
 
 
 def is_by_dot(e: Equation) -> bool:
-    """Return whether np.dot computes a product of matrices: it starts 0.3 us sooner than matmul."""
+    """Return whether np.dot computes a product of matrices: it starts earlier than matmul."""
     if e.primitive.name != "matmul" or not all(isinstance(v, Var) for v in e.inputs):
         return False
     parts = [v.aval for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
