@@ -156,3 +156,19 @@ def test_rows_are_written_in_place() -> None:
     assert "np.tanh(" in ahead
     assert ", n0)" in ahead  # the carry, in its row
     assert "[...] =" not in ahead
+
+
+def test_parts_are_put_together() -> None:
+    """Written where nothing is yet, added elsewhere; of small arrays, without zeros before."""
+
+    def f(x: Any) -> Any:
+        y, z = np.stack([x[0], x[1] * 2, x[2]], axis=1), np.stack([x, -x], axis=-1)
+        return np.sum(np.sin(y)) + np.sum(z[..., 0] * z[..., 1]) + np.sum(x[1:] * x[:-1])
+
+    x = RNG.standard_normal((6, 20))
+    text = program.Program(simplify(fg.jit(fg.grad(f)).graph(x))).text
+    assert "np.stack" not in text
+    for g in (f, fg.grad(f), lambda x: fg.grad(lambda x: np.sum(x[2] ** 2) + np.sum(x[4]))(x)):
+        same(fg.jit(g)(x), g(x), 1e-12)
+    overlap = fg.grad(lambda x: np.sum(x[:3] ** 3) + np.sum(np.sin(x[2:5])) + np.sum(x[4:] ** 2))
+    same(fg.jit(overlap)(x), overlap(x), 1e-12)

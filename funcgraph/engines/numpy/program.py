@@ -32,7 +32,7 @@ from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
-from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float
+from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float, put_together
 from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["Program", "compile_graph"]
@@ -279,6 +279,8 @@ class _Writer:
             shared = [v in self.plan.fixed for v in e.outputs]
             loop = self.bind(_LOOPS[name](e, Program, shared), name)
             return [f"{left} = {loop}({', '.join(args)})"]
+        if (parts := put_together(e, args, outs[0] if outs else "", self.bind)) is not None:
+            return parts
         lines = statements(e, outs[0], args, self.bind) if outs else None
         if lines is not None:
             return lines

@@ -59,7 +59,10 @@ def _written_out(graph: Graph) -> Graph:
 _X = "x"
 _STEPS: dict[str, list[tuple[Any, ...]]] = {
     "relu": [("maximum", _X, 0)],
-    "sigmoid": [("negative", _X), ("exp", "0"), ("add", "1", 1), ("divide", 1, "2")],
+    "sigmoid": [
+        ("minimum", _X, 0), ("exp", "0"), ("absolute", _X), ("negative", "2"), ("exp", "3"),
+        ("add", "4", 1), ("divide", "1", "5"),
+    ],
     "softmax": [
         ("reduce_max", _X), ("subtract", _X, "0"), ("exp", "1"), ("reduce_sum", "2"),
         ("divide", "2", "3"),

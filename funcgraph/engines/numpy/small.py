@@ -1,4 +1,7 @@
-"""Shorter ways through NumPy, which count where arrays are small. May import `core`."""
+"""Shorter ways through NumPy, which count where arrays are small.
+
+May import `core`, `ops.indexing`, `engines.numpy`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.graph import Equation, Var
+from funcgraph.engines.numpy.expressions import index_text
+from funcgraph.engines.numpy.literals import made_text
 
-__all__ = ["as_arrays", "is_by_dot", "is_of_one_float"]
+__all__ = ["as_arrays", "is_by_dot", "is_of_one_float", "put_together"]
 
 _FACTOR = 1 << 16  # bytes of a factor
 # With an array of these, a number of Python may as well be an array without axes.
@@ -50,3 +55,39 @@ def as_arrays(e: Equation, args: list[str], bind: Callable[[Any], str]) -> list[
     pairs = zip(e.inputs, args, strict=True)
     known = (int, float)
     return [bind(np.array(x, *dtypes)) if type(x) in known else text for x, text in pairs]
+
+
+def put_together(
+    e: Equation, args: list[str], out: str, bind: Callable[[Any], str]
+) -> list[str] | None:
+    """Return the lines that write arrays into their places of a new one; None if e does not.
+
+    Args:
+      e: The equation.
+      args: The text of its arguments.
+      out: The name of the result.
+      bind: Returns the name of an array.
+    """
+    name, attrs = e.primitive.name, e.attrs
+    if name == "index_sum":
+        templates = attrs["templates"]
+    elif name == "stack" and _are_arrays_like(e.inputs, e.outputs[0]):
+        axis = attrs["axis"] % len(e.outputs[0].aval.shape)
+        templates = [(*[slice(None)] * axis, k) for k in range(len(args))]
+    else:
+        return None
+    aval = e.outputs[0].aval
+    seen, whole, lines = np.zeros(aval.shape, bool), True, []
+    for template, text in zip(templates, args, strict=True):
+        here = seen[template]
+        whole = whole and bool(np.all(here) or not np.any(here))
+        sign = "+=" if np.any(here) else "="
+        lines.append(f"{out}[{index_text(template, [], bind)}] {sign} {text}")
+        seen[template] = True
+    new = "empty" if whole and seen.all() else "zeros"
+    return [f"{out} = {made_text(new, aval.shape, aval.dtype)}", *lines]
+
+
+def _are_arrays_like(inputs: Any, out: Var) -> bool:
+    arrays = [v.aval for v in inputs if isinstance(v, Var) and v.aval.shape]
+    return len(arrays) == len(inputs) and all(a.dtype == out.aval.dtype for a in arrays)
