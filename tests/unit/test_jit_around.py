@@ -172,3 +172,23 @@ def test_parts_are_put_together() -> None:
         same(fg.jit(g)(x), g(x), 1e-12)
     overlap = fg.grad(lambda x: np.sum(x[:3] ** 3) + np.sum(np.sin(x[2:5])) + np.sum(x[4:] ** 2))
     same(fg.jit(overlap)(x), overlap(x), 1e-12)
+
+
+def test_signs() -> None:
+    """Negations end in sums and differences; the results have the same bits, and signs of zeros."""
+
+    def f(x: Any, y: Any) -> Any:
+        a, b = -x, -(y * y)
+        return a * y + b, b - a * x, (a * b) / y, np.stack([x - (-y), -x - y, -a]), -x * y, a * 0
+
+    x, y = RNG.standard_normal((2, 40))
+    x[:3], y[1:4] = 0.0, [-0.0, np.inf, 1.0]
+    with np.errstate(all="ignore"):
+        wanted = f(x, y)
+    for got, want in zip(fg.jit(f)(x, y), wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    text = program.Program(simplify(fg.jit(lambda x, y: y * -x + y * y).graph(x, y))).text
+    assert "negative" not in text
+    bytes_ = np.arange(3, dtype=np.uint8)
+    np.testing.assert_array_equal(fg.jit(lambda n: n.astype(int) + -n)(bytes_), [0, 256, 256])

@@ -16,6 +16,7 @@ from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.floats import float_loop
 from funcgraph.engines.numpy.memory import Buffers
 from funcgraph.engines.numpy.plan import Output
+from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["scan_loop", "while_loop"]
@@ -66,7 +67,7 @@ def scan_loop(
     body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
     length, reverse = e.attrs["length"], e.attrs["reverse"]
     arrays: Callable[..., tuple[Any, ...]] | None = None
-    floats = float_loop(simplify(body), carries, rows, length, reverse)
+    floats = float_loop(with_fewer_signs(simplify(body)), carries, rows, length, reverse)
 
     def run(*args: Any) -> tuple[Any, ...]:
         nonlocal arrays

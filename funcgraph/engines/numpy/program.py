@@ -32,6 +32,7 @@ from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
+from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float, put_together
 from funcgraph.engines.numpy.steps import Steps
 
@@ -438,7 +439,8 @@ class Program:
         steps: Steps | None = None,
     ) -> None:
         n, first = len(graph.outputs) - derivatives, 0
-        graph = rewrite(around(to_look_at(simplify(graph), derivatives)))
+        graph = to_look_at(simplify(graph), derivatives)
+        graph = rewrite(around(with_fewer_signs(graph)))
         watched = graph.outputs[n:]
         if watched:
             graph, first = derivatives_first(graph, watched, donated)
@@ -491,7 +493,7 @@ def _float_program(graph: Graph, derivatives: int) -> Callable[..., Any] | None:
     avals = (*(v.aval for v in graph.inputs), *graph.output_avals[:n])
     if any(prod(a.shape) > LARGEST for a in avals):
         return None
-    graph = rewrite(to_look_at(graph, derivatives))
+    graph = rewrite(with_fewer_signs(to_look_at(graph, derivatives)))
     return float_program(graph, len(graph.outputs) - n)
 
 
