@@ -1,4 +1,6 @@
-"""Equal graphs that NumPy computes faster. May import `core`, `engines.numpy.scatter`, `ops.places`.
+"""Equal graphs that NumPy computes faster.
+
+May import `core`, `engines.numpy.scatter`, `ops.places`.
 
 What may change is the last bit of sums of products, and the sign of a zero that was added to zero.
 """
