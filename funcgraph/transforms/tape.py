@@ -397,11 +397,7 @@ def pull(cts: Cotangents, i: int, entry: Any, safe: bool) -> None:
     results = _pulled(primitive, g, y, args, parents, attrs, safe)
     for slot, ct, x in zip(parents, results, args, strict=False):
         if slot is not None and ct is not None:
-            ct = strong_fit(ct, x) if safe else fit(ct, x)
-            if slots[slot] is None:
-                slots[slot] = ct
-            else:
-                cts.add(slot, ct)
+            cts.add(slot, strong_fit(ct, x) if safe else fit(ct, x))
 
 
 def _pulled(
