@@ -28,6 +28,7 @@ __all__ = [
     "put_back",
     "scratch",
     "strided",
+    "windows",
 ]
 
 COLUMNS = 1 << 21  # bytes of columns at a time: what stays in the cache
@@ -72,6 +73,12 @@ def _views(x: Any, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints) -> 
     rows = ((n, *outputs, *taps, c), (first, *at, *tap, last))
     columns = ((*taps, c, n, *outputs), (*tap, last, first, *at))
     return rows, columns
+
+
+def windows(x: Any, low: Ints, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints) -> Any:
+    """Return all windows of x as a view, (N, *outputs, *taps, C), of x or of a padded copy."""
+    x = padded(x, low, tuple(map(used, outputs, taps, strides, dilation)))
+    return as_strided(x, *_views(x, outputs, taps, strides, dilation)[0], writeable=False)
 
 
 def pieces(n: int, length: int, size: int, limit: int) -> Iterator[tuple[slice, slice]]:
@@ -153,7 +160,7 @@ class Columns:
     def _windows(self, x: Any) -> Any:
         """Return all windows of some images."""
         x = padded(x, self.low, self.lengths)
-        if self.few and x.shape[-1] > 1:
+        if self.few:
             x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1)
         return as_strided(x, *_views(x, self.outputs, *self.window)[self.few], writeable=False)
 

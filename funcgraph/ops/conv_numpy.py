@@ -8,8 +8,7 @@ result, contiguous and of its dtype, where this is the dtype in which sums are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from itertools import product
 from math import gcd, prod
 from typing import Any
@@ -17,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from funcgraph.ops import columns
-from funcgraph.ops.columns import columns_of, padded, pieces, strided
+from funcgraph.ops.columns import (
+    columns_of,
+    padded,
+    pieces,
+    put_back,
+    scratch,
+    strided,
+    windows,
+)
 from funcgraph.ops.conv_lines import spread_lines, write_lines
 from funcgraph.ops.lines import Lines, reach_back
 from funcgraph.ops.threads import in_parallel
@@ -25,7 +32,8 @@ from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
 __all__ = ["by_input", "by_kernel", "forward"]
 
-_GROUPS = 8  # that are better done by one thread each
+_GROUPS = 8  # whose kernels are products of one batch
+_FEWEST = 4  # batches, for threads
 _SLICES = 1 << 18  # bytes of the slices of a sum at a time: what stays in the cache
 
 
@@ -35,14 +43,10 @@ def _work(*arrays: Any) -> tuple[Any, Any]:
     return dtype, np.dtype(np.float32) if dtype.kind in "fV" and dtype.itemsize == 2 else dtype
 
 
-def _for_groups(write: Callable[..., None], groups: int, *channels: int) -> None:
-    """Call write(slices of the channels) for each group; many groups go to threads, few share them."""
-    parts = [tuple(slice(g * n, (g + 1) * n) for n in channels) for g in range(groups)]
-    if groups >= _GROUPS:
-        in_parallel(lambda part: write(*part), parts)
-        return
-    for part in parts:
-        write(*part)
+def _groups(groups: int, *channels: int) -> Iterator[tuple[slice, ...]]:
+    """Yield for each group its slices of the channels."""
+    for g in range(groups):
+        yield tuple(slice(g * n, (g + 1) * n) for n in channels)
 
 
 def _is_thin(groups: int, c: int, o: int) -> bool:
@@ -91,11 +95,8 @@ def _correlate(
         _sum_of_slices(x, w, out, strides, dilation, groups)
     else:
         rows = out.reshape(-1, o)
-
-        def write(xs: slice, os: slice) -> None:
+        for xs, os in _groups(groups, c, o // groups):
             _product(x[..., xs], w[..., os], rows[:, os], low, outputs, strides, dilation)
-
-        _for_groups(write, groups, c, o // groups)
     return out.astype(dtype, copy=False)
 
 
@@ -163,23 +164,56 @@ def by_kernel(
     outputs = g.shape[1:-1]
     dtype, work = _work(x, g)
     out = np.empty((*shape, c, o * groups), work) if out is None else out
-    out[...] = 0
     if not x.size or not g.size:
+        out[...] = 0
         return out.astype(dtype, copy=False)
     x, g = x.astype(work, copy=False), g.astype(work, copy=False)
     low = tuple(p[0] for p in padding)
     if _is_thin(groups, c, o):
         x = padded(x, low, tuple(map(used, outputs, shape, strides, dilation)))
+        out[...] = 0
         _kernel_by_slices(x, g, out, strides, dilation, c, o)
     else:
         rows, matrix = g.reshape(-1, o * groups), out.reshape(-1, o * groups)
         window = low, outputs, shape, strides, dilation
-
-        def write(xs: slice, os: slice) -> None:
+        if groups >= _GROUPS and rows.shape[0] * len(matrix) * x.itemsize <= columns.COLUMNS:
+            _kernel_products(x, rows, matrix, groups, *window)
+            return out.astype(dtype, copy=False)
+        for xs, os in _groups(groups, c, o):
             _kernel_product(x[..., xs], rows[:, os], matrix[:, os], *window)
-
-        _for_groups(write, groups, c, o)
     return out.astype(dtype, copy=False)
+
+
+def _kernel_products(
+    x: Any, g: Any, out: Any, groups: int,
+    low: Ints, outputs: Ints, taps: Ints, strides: Ints, dilation: Ints,
+) -> None:  # fmt: skip
+    """Write the kernels of many groups: the products of as many at a time as the cache has room for.
+
+    Groups by the dozen are the examples of a batch, each of which wants a gradient of its own.
+    """
+    n, k, c, width = len(x), len(taps), x.shape[-1] // groups, len(out)
+    x = np.moveaxis(x.reshape(*x.shape[:-1], groups, c), -2, 0)
+    g, target = (np.moveaxis(a.reshape(len(a), groups, -1), 1, 0) for a in (g, out))
+    few = taps[-1] * c < columns.RUN
+
+    def write(some: slice) -> None:
+        part = np.ascontiguousarray(x[some])
+        count = len(part)
+        part = part.reshape(count * n, *part.shape[2:])
+        view = windows(part, low, outputs, taps, strides, dilation)
+        view = view.reshape(count, n, *view.shape[1:])
+        if few:  # the outputs last: long runs
+            view = view.transpose(0, *range(2 + k, 3 + 2 * k), 1, *range(2, 2 + k))
+        block = scratch(view.size, part.dtype)
+        block.reshape(view.shape)[...] = view
+        matrices = block.reshape(count, width, -1) if few else block.reshape(count, -1, width).mT
+        target[some] = np.matmul(matrices, np.ascontiguousarray(g[some]))
+        put_back(block)
+
+    step = max(1, columns.COLUMNS // (g.shape[1] * width * x.itemsize))
+    step = min(step, -(-groups // _FEWEST))
+    in_parallel(write, [slice(k, k + step) for k in range(0, groups, step)])
 
 
 def _kernel_product(
@@ -188,17 +222,18 @@ def _kernel_product(
     """Write the kernel of one group, a matrix with a row for each tap and channel."""
     found = columns_of(x, low, outputs, taps, strides, dilation)
 
-    def part(run: Any) -> Any:
+    def part(numbered: tuple[int, Any]) -> Any:
+        number, run = numbered
         total = term = None
         for rows, matrix in found.blocks(run):
-            term = np.matmul(matrix.T, g[rows], out=term)
-            if total is None:
-                total, term = term, None
+            if total is None:  # the first run's is the result's memory
+                total = np.matmul(matrix.T, g[rows], out=None if number else out)
             else:
+                term = np.matmul(matrix.T, g[rows], out=term)
                 total += term
         return total
 
-    for total in in_parallel(part, found.runs):
+    for total in in_parallel(part, list(enumerate(found.runs)))[1:]:
         out += total
 
 
@@ -331,21 +366,18 @@ def _by_lines(
         window = lines, step, before, outputs, counts, ones, steps
         part = out[(slice(None), slice(None), *elements)]
         last = (strides[-1], dilation[-1], low[-1]) if spreads else ()
-        write = partial(_write_group, g, kernels, window, last, part)
-        _for_groups(write, groups, c, g.shape[-1] // groups)
+        for xs, os in _groups(groups, c, g.shape[-1] // groups):
+            _write_group(g[..., os], [k[..., os, :] for k in kernels], window, last, part[..., xs])
 
 
-def _write_group(
-    g: Any, kernels: list[Any], window: Any, last: Ints, out: Any, xs: slice, os: slice
-) -> None:
+def _write_group(g: Any, kernels: list[Any], window: Any, last: Ints, out: Any) -> None:
     """Write the elements of one group; `last`: stride, dilation and padding of the axis to spread on."""
-    found = Lines(g[..., os], *window)
-    kernels = [k[..., os, :] for k in kernels]
+    found = Lines(g, *window)
     if last:
         kernels = [np.ascontiguousarray(np.moveaxis(k, -3, -2)) for k in kernels]
-        spread_lines(found, kernels, out[..., xs], *last)
+        spread_lines(found, kernels, out, *last)
     else:
-        write_lines(found, [np.ascontiguousarray(k) for k in kernels], out[..., xs])
+        write_lines(found, [np.ascontiguousarray(k) for k in kernels], out)
 
 
 def _kernels(w: Any, q: int, some: tuple[slice, ...]) -> list[Any]:
@@ -369,12 +401,8 @@ def _by_columns(
         x = np.moveaxis(np.zeros((groups * c, g.shape[0], *lengths), work), 0, -1)
     else:
         x = np.zeros((g.shape[0], *lengths, groups * c), work)
-
-    def add(xs: slice, os: slice) -> None:
+    for xs, os in _groups(groups, c, o) if g.size else ():
         _add_columns(x[..., xs], g[..., os], w[..., os], strides, dilation, few)
-
-    if g.size:
-        _for_groups(add, groups, c, o)
     out[...] = padded(x, tuple(-n for n in low), shape)
     return out
 
