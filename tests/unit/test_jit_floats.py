@@ -131,3 +131,20 @@ def test_signs_of_zeros() -> None:
     assert on_floats(f, x)
     for g, w in zip(fg.jit(f)(x), f(x), strict=True):
         np.testing.assert_array_equal(np.signbit(g), np.signbit(w))
+
+
+def test_rows_from_loop_to_loop() -> None:
+    """Residuals stay lists, unless a loop is left for the one over arrays."""
+
+    def loss(x: Any) -> Any:
+        def step(c: Any, k: Any) -> Any:
+            c = np.sqrt(np.abs(c * x)) + c.T * k
+            return c, np.sum(c * c)
+
+        return np.sum(fg.scan(step, x, np.arange(3.0))[1])
+
+    compiled = fg.jit(fg.value_and_grad(loss))
+    for x in (np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 2.0], [3.0, 0.0]])):
+        with np.errstate(all="ignore"):
+            for got, wanted in zip(compiled(x), fg.value_and_grad(loss)(x), strict=True):
+                np.testing.assert_allclose(got, wanted, rtol=1e-12)

@@ -7,7 +7,7 @@ arrays is run instead. May import `core`, `engines.numpy.scalars`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ _LARGEST_IN_LOOP = 16
 _LONGEST = 3000  # lines of a body
 _WORTH = 24  # operations on floats that take the time of one on an array
 _FEWER = 8  # times as many operations are counted as there are where zeros are known
+_MOST = 1500  # operations of a program: Python's compiler takes 10 us for each
 
 
 def _tuple(names: list[str]) -> str:
@@ -55,10 +56,10 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
     numbers = sum(math.prod(v.aval.shape) for v in graph.inputs)
     numbers += sum(math.prod(a.shape) for a in graph.output_avals)
     longest = _WORTH * len(graph.equations) - numbers
-    if longest <= 0 or sum(map(_work, graph.equations)) > _FEWER * longest:
+    if longest <= 0 or sum(map(_work, graph.equations)) > min(_FEWER * longest, _MOST):
         return None
     try:
-        body = Body(graph, LARGEST, min(longest, _LONGEST))
+        body = Body(graph, LARGEST, longest)
     except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
         return None
     inputs = zip(graph.inputs, body.inputs, strict=True)
@@ -114,11 +115,17 @@ def _made(aval: Aval, texts: list[str]) -> str:
 
 
 def float_loop(
-    graph: Graph, carries: int, rows: int, length: int, reverse: bool
+    graph: Graph,
+    carries: int,
+    rows: int,
+    length: int,
+    reverse: bool,
+    lists: Collection[int] = (),
 ) -> Callable[..., tuple[Any, ...]] | None:
     """Return a function that runs a scan over floats; None if its body is not made of these.
 
-    The function raises ArithmeticError or ValueError where Python does and NumPy does not.
+    The function raises ArithmeticError or ValueError where Python does and NumPy does not. Results
+    of these numbers stay lists of their rows, and arguments may be such lists: for another loop.
     """
     try:
         body = Body(graph, _LARGEST_IN_LOOP, _LONGEST)
@@ -138,7 +145,7 @@ def float_loop(
     lines += ["    " + line for line in inner or ["pass"]]
     lines.append(f"return {_tuple(flat)}, {_tuple([f'y{k}' for k in range(len(ys))])}")
     loop = _compiled("loop", "carry, rows, constants, length", lines)
-    return _runner(loop, graph, (carries, rows, length), reverse)
+    return _runner(loop, graph, (carries, rows, length), reverse, lists)
 
 
 def _parts(values: Any, carries: int, rows: int) -> tuple[Any, Any, Any]:
@@ -147,12 +154,18 @@ def _parts(values: Any, carries: int, rows: int) -> tuple[Any, Any, Any]:
 
 def _column(x: Any, length: int) -> list[Any]:
     """Return the rows of an array: numbers, or lists of them."""
+    if type(x) is list:
+        return x
     x = np.asarray(x)
     return x.reshape(-1 if x.size == length else (length, -1)).tolist()  # type: ignore[no-any-return]
 
 
 def _runner(
-    loop: Callable[..., Any], graph: Graph, sizes: tuple[int, int, int], reverse: bool
+    loop: Callable[..., Any],
+    graph: Graph,
+    sizes: tuple[int, int, int],
+    reverse: bool,
+    lists: Collection[int],
 ) -> Callable[..., tuple[Any, ...]]:
     carries, rows, length = sizes
     step = -1 if reverse else 1
@@ -175,8 +188,10 @@ def _runner(
             n = math.prod(a.shape)
             out.append(np.array(end[start : start + n], a.dtype).reshape(a.shape)[()])
             start += n
-        for y, a in zip(ys, outputs[carries:], strict=True):
-            out.append(np.array(y[::step], a.dtype).reshape((length, *a.shape)))
+        for k, (y, a) in enumerate(zip(ys, outputs[carries:], strict=True)):
+            y = y if step == 1 else y[::-1]
+            array = k + carries not in lists
+            out.append(np.array(y, a.dtype).reshape((length, *a.shape)) if array else y)
         return tuple(out)
 
     return run

@@ -5,7 +5,7 @@ May import `core`, `engines.numpy`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from funcgraph.engines.numpy.plan import Output
 from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.steps import Steps
 
-__all__ = ["scan_loop", "while_loop"]
+__all__ = ["only_rows", "scan_loop", "while_loop"]
 
 _MANY = 10  # steps after which a copy has paid
 
@@ -55,7 +55,7 @@ def _alternating(outputs: Any) -> tuple[list[Any], list[Any]]:
 
 
 def scan_loop(
-    e: Equation, compile_graph: Callable[..., Any], shared: list[bool]
+    e: Equation, compile_graph: Callable[..., Any], shared: list[bool], lists: Collection[int]
 ) -> Callable[..., tuple[Any, ...]]:
     """Return a function of the arguments of a scan that runs it.
 
@@ -63,11 +63,12 @@ def scan_loop(
       e: The equation.
       compile_graph: Makes the program of the body.
       shared: Which of its results are handed to the caller.
+      lists: Numbers of its results that may be lists of rows.
     """
     body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
     length, reverse = e.attrs["length"], e.attrs["reverse"]
     arrays: Callable[..., tuple[Any, ...]] | None = None
-    floats = float_loop(with_fewer_signs(simplify(body)), carries, rows, length, reverse)
+    floats = float_loop(with_fewer_signs(simplify(body)), carries, rows, length, reverse, lists)
 
     def run(*args: Any) -> tuple[Any, ...]:
         nonlocal arrays
@@ -80,9 +81,30 @@ def scan_loop(
         if arrays is None:
             steps = Steps(body, carries, rows, shared)
             arrays = _array_loop(compile_graph(body, steps=steps), steps, body, length, reverse)
-        return arrays(*args)
+        return arrays(*[_as_array(x, v.aval) for x, v in zip(args, body.inputs, strict=True)])
 
     return run
+
+
+def _as_array(x: Any, row: Aval) -> Any:
+    """Return the array of a list of rows."""
+    return np.array(x, row.dtype).reshape((len(x), *row.shape)) if type(x) is list else x
+
+
+def only_rows(e: Equation, graph: Graph) -> frozenset[int]:
+    """Return the numbers of a scan's results of which other scans read the rows, and nobody else.
+
+    They are numbers of double precision.
+    """
+    places = {v: k for k, v in enumerate(e.outputs) if k >= e.attrs["carries"]}
+    found = {k for v, k in places.items() if v.aval.dtype == np.float64}
+    found -= {places[v] for v in graph.outputs if v in places}
+    for other in graph.equations:
+        loop = other.primitive.name == "scan" and "lanes" not in other.attrs
+        first = other.attrs["carries"] if loop else 0
+        rows = range(first, first + other.attrs["rows"]) if loop else ()
+        found -= {places[v] for k, v in enumerate(other.inputs) if v in places and k not in rows}
+    return frozenset(found)
 
 
 def _array_loop(
@@ -140,7 +162,7 @@ def _array_loop(
 
 
 def while_loop(
-    e: Equation, compile_graph: Callable[..., Any], _: list[bool]
+    e: Equation, compile_graph: Callable[..., Any], *_: Any
 ) -> Callable[..., tuple[Any, ...]]:
     """Return a function of the arguments of a while loop that runs it."""
     cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]

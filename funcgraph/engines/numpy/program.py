@@ -26,7 +26,7 @@ from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, index_text, is_strong, statements
 from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.literals import dtype_text, number_text
-from funcgraph.engines.numpy.loops import scan_loop, while_loop
+from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Buffers, Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
@@ -278,7 +278,8 @@ class _Writer:
                     self.plan.own(v, self.names[v])
         if name in _LOOPS and "lanes" not in e.attrs:
             shared = [v in self.plan.fixed for v in e.outputs]
-            loop = self.bind(_LOOPS[name](e, Program, shared), name)
+            rows = only_rows(e, self.graph) if name == "scan" else ()
+            loop = self.bind(_LOOPS[name](e, Program, shared, rows), name)
             return [f"{left} = {loop}({', '.join(args)})"]
         if (parts := put_together(e, args, outs[0] if outs else "", self.bind)) is not None:
             return parts
