@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval
-from funcgraph.core.graph import Equation, Graph
+from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.floats import float_loop
 from funcgraph.engines.numpy.memory import Buffers
@@ -91,14 +91,14 @@ def _as_array(x: Any, row: Aval) -> Any:
     return np.array(x, row.dtype).reshape((len(x), *row.shape)) if type(x) is list else x
 
 
-def only_rows(e: Equation, graph: Graph) -> frozenset[int]:
+def only_rows(e: Equation, graph: Graph, watched: Collection[Var]) -> frozenset[int]:
     """Return the numbers of a scan's results of which other scans read the rows, and nobody else.
 
-    They are numbers of double precision.
+    They are numbers of double precision. Nobody looks whether they are finite, either.
     """
     places = {v: k for k, v in enumerate(e.outputs) if k >= e.attrs["carries"]}
     found = {k for v, k in places.items() if v.aval.dtype == np.float64}
-    found -= {places[v] for v in graph.outputs if v in places}
+    found -= {places[v] for v in (*graph.outputs, *watched) if v in places}
     for other in graph.equations:
         loop = other.primitive.name == "scan" and "lanes" not in other.attrs
         first = other.attrs["carries"] if loop else 0

@@ -278,7 +278,7 @@ class _Writer:
                     self.plan.own(v, self.names[v])
         if name in _LOOPS and "lanes" not in e.attrs:
             shared = [v in self.plan.fixed for v in e.outputs]
-            rows = only_rows(e, self.graph) if name == "scan" else ()
+            rows = only_rows(e, self.graph, self.watched) if name == "scan" else ()
             loop = self.bind(_LOOPS[name](e, Program, shared, rows), name)
             return [f"{left} = {loop}({', '.join(args)})"]
         if (parts := put_together(e, args, outs[0] if outs else "", self.bind)) is not None:
