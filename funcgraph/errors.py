@@ -28,6 +28,7 @@ __all__ = [
     "InPlaceWriteError",
     "LayerError",
     "LeakedTracerError",
+    "MemoryBudgetError",
     "MissingPackageError",
     "NoSourceError",
     "NonDifferentiableError",
@@ -206,6 +207,10 @@ class CarryTypeError(FuncgraphError, TypeError):
 
 class DerivativeChoiceError(FuncgraphError, ValueError):
     """`to_jax` was asked for derivatives of a kind that does not exist."""
+
+
+class MemoryBudgetError(FuncgraphError, MemoryError):
+    """No program was found that needs no more memory than `memory_budget` of `jit` allows."""
 
 
 class MissingPackageError(FuncgraphError, ImportError):

@@ -7,15 +7,16 @@ May import `core`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from funcgraph.core.aval import Aval, aval_of
-from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.graph import Atom, Equation, Graph, Var
 
-__all__ = ["CALLS", "Call", "OneOf", "WayBack", "calls_of"]
+__all__ = ["CALLS", "Call", "OneOf", "WayBack", "calls_of", "inlined"]
 
 Avals = tuple[Aval, ...]
 
@@ -121,3 +122,35 @@ def calls_of(e: Equation) -> list[Call]:
     """Return the graphs that an equation calls, in the order in which it does."""
     known = CALLS.get(e.primitive.name)
     return known(e) if known is not None else []
+
+
+def inlined(graph: Graph, backend: str) -> Graph:
+    """Return the graph with the equations of compiled functions in place of their calls.
+
+    Args:
+      graph: The program.
+      backend: The engine of these functions; calls of others stay.
+    """
+    constants = dict(graph.constants)
+    equations: list[Equation] = []
+    known: dict[Var, Atom] = {}
+
+    def now(atom: Atom) -> Atom:
+        return known.get(atom, atom) if isinstance(atom, Var) else atom
+
+    for e in graph.equations:
+        inputs = tuple(map(now, e.inputs))
+        if e.primitive.name != "jit_call" or e.attrs["backend"] != backend:
+            equations.append(replace(e, inputs=inputs))
+            continue
+        inner = inlined(e.attrs["graph"], backend)
+        known.update(zip(inner.inputs, inputs, strict=False))
+        for v, value in inner.constants.items():
+            known[v] = constant = Var(v.aval, v.name)
+            constants[constant] = value
+        for f in inner.equations:
+            fresh = tuple(Var(v.aval, v.name) for v in f.outputs)
+            equations.append(replace(f, inputs=tuple(map(now, f.inputs)), outputs=fresh))
+            known.update(zip(f.outputs, fresh, strict=True))
+        known.update(zip(e.outputs, tuple(map(now, inner.outputs)), strict=True))
+    return Graph(graph.inputs, tuple(equations), tuple(map(now, graph.outputs)), constants)

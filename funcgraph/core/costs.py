@@ -1,4 +1,4 @@
-"""What a graph costs: arithmetic operations, bytes moved, bytes alive.
+"""What a graph costs: arithmetic operations, bytes moved.
 
     elementwise operations    1 per element of the result, transcendental ones too
     reductions                1 per element that goes into the result, less one
@@ -30,10 +30,10 @@ import numpy as np
 from funcgraph.core.aval import Aval, aval_of
 from funcgraph.core.calls import calls_of
 from funcgraph.core.graph import Equation, Graph, Var
-from funcgraph.core.primitive import VIEWS, Elementwise, Linear
-from funcgraph.core.text import ARRAY
+from funcgraph.core.lifetimes import is_view, nbytes
+from funcgraph.core.primitive import Elementwise, Linear
 
-__all__ = ["Cost", "Costs", "costs", "peak_bytes"]
+__all__ = ["Cost", "Costs", "costs", "flops_of", "work_of"]
 
 Avals = list[Aval]
 Rule = Callable[[Avals, Avals, dict[str, Any]], float]
@@ -235,51 +235,14 @@ def _flops(e: Equation, x: Avals, y: Avals) -> int:
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def _nbytes(a: Aval) -> int:
-    return prod(a.shape) * a.dtype.itemsize
-
-
-def _is_view(e: Equation) -> bool:
-    if e.primitive.name == "getitem":
-        template = e.attrs["template"]
-        return not any(part is ARRAY or isinstance(part, np.ndarray) for part in template)
-    return e.primitive.name in VIEWS
-
-
 def _moved(e: Equation) -> int:
-    if _is_view(e):
+    if is_view(e):
         return 0
     written = [v.aval for v in e.outputs]
     read = [v.aval for v in e.inputs if isinstance(v, Var)]
     if e.primitive.name == "getitem":
         read[:1] = written  # it reads what it picks
-    return sum(map(_nbytes, read)) + sum(map(_nbytes, written))
-
-
-def peak_bytes(graph: Graph) -> int:
-    """Return the largest number of bytes that are alive at one time."""
-    owner: dict[Var, Var] = {}
-    for e in graph.equations:
-        if _is_view(e) and isinstance(e.inputs[0], Var):
-            owner[e.outputs[0]] = owner.get(e.inputs[0], e.inputs[0])
-    held = {*graph.inputs, *graph.constants}
-    held |= {owner.get(v, v) for v in graph.outputs if isinstance(v, Var)}
-    last: dict[Var, int] = {}
-    for k, e in enumerate(graph.equations):
-        last.update((owner.get(v, v), k) for v in (*e.inputs, *e.outputs) if isinstance(v, Var))
-    now = sum(_nbytes(v.aval) for v in (*graph.inputs, *graph.constants))
-    peak = now
-    for k, e in enumerate(graph.equations):
-        now += sum(_nbytes(v.aval) for v in e.outputs if v not in owner)
-        inner = [peak_bytes(c.graph) - _inputs(c.graph) for c in calls_of(e)]
-        peak = max(peak, now + max(inner, default=0))
-        ends = {owner.get(v, v) for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}
-        now -= sum(_nbytes(v.aval) for v in ends if last[v] == k and v not in held)
-    return peak
-
-
-def _inputs(graph: Graph) -> int:
-    return sum(_nbytes(v.aval) for v in graph.inputs)
+    return sum(map(nbytes, read)) + sum(map(nbytes, written))
 
 
 # --- sums -----------------------------------------------------------------------------------------
@@ -309,6 +272,16 @@ def _entries(graph: Graph, times: int, trips: int, notes: dict[str, None]) -> It
             y = [v.aval for v in e.outputs]
             flops = 0 if e.primitive.name == "jax_call" else _flops(e, x, y)
             yield e.primitive.name, e.line, times, times * flops, times * _moved(e)
+
+
+def flops_of(e: Equation) -> int:
+    """Return the number of arithmetic operations of an equation; while loops take one step."""
+    return sum(entry[3] for entry in _entries(Graph((), (e,), ()), 1, 1, {}))
+
+
+def work_of(e: Equation) -> int:
+    """Return what stands for the time of an equation: operations, and bytes read and written."""
+    return sum(entry[3] + entry[4] for entry in _entries(Graph((), (e,), ()), 1, 1, {}))
 
 
 def costs(graph: Graph, trips: int = 1) -> Costs:

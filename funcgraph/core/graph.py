@@ -273,7 +273,7 @@ class Graph:
           >>> fg.make_graph(lambda x: np.sum(np.sin(x) + 1))(np.zeros(100)).memory()
           2400
         """
-        from funcgraph.core.costs import peak_bytes
+        from funcgraph.core.lifetimes import peak_bytes
 
         return peak_bytes(self)
 

@@ -7,18 +7,23 @@ May import `core`, `tree`.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from funcgraph import tree
 from funcgraph.core.aval import Aval, is_inexact
+from funcgraph.core.budget import MemoryReport, planned, refusal
+from funcgraph.core.calls import inlined
 from funcgraph.core.diagonal import scaled
 from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
+from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
-from funcgraph.errors import MissingPackageError
+from funcgraph.errors import MemoryBudgetError, MissingPackageError
 
 try:
     import jax
@@ -29,10 +34,78 @@ except ImportError as error:  # pragma: no cover
         "backend='xla' needs JAX, which is not installed: pip install 'funcgraph[xla]'."
     ) from error
 
-__all__ = ["Direct", "Program", "asarray", "call", "compile_graph", "lower"]
+__all__ = ["Direct", "Program", "asarray", "call", "compile_graph", "lower", "memory_of"]
 
 
-def _program(graph: Graph) -> Callable[..., tuple[Any, ...]]:
+_reports: weakref.WeakKeyDictionary[Graph, dict[Any, MemoryReport]] = weakref.WeakKeyDictionary()
+_TRIES = 3
+
+
+def memory_of(
+    graph: Graph, memory_budget: int | None = None, donate_argnums: Any = (), **options: Any
+) -> MemoryReport:
+    """Return how much memory the program needs that compile_graph makes.
+
+    With a budget, the program is compiled, and XLA asked what it needs: if that is more, since it
+    keeps values in another layout too, or computes in another order, the aim is set lower.
+
+    Raises:
+      MemoryBudgetError: No program was found that stays within the budget.
+    """
+    known = _reports.setdefault(graph, {})
+    key = (memory_budget, donate_argnums)
+    if key not in known:
+        known[key] = _planned(graph, memory_budget, donate_argnums, options)
+    return known[key]
+
+
+def _planned(graph: Graph, budget: int | None, donated: Any, options: Any) -> MemoryReport:
+    if budget is None:
+        return planned(hoist(scaled(graph)), None, Options(donated, barrier=True, ahead=True))
+    graph, aim = hoist(scaled(simplify(inlined(graph, "xla")))), budget
+    for _ in range(_TRIES):
+        report = planned(graph, aim, Options(donated, barrier=True, ahead=True), budget)
+        measured = _measured(report.graph, {"donate_argnums": donated, **options})
+        report = replace(report, measured=measured)
+        if measured is None or measured <= budget:
+            return report
+        aim = int(0.98 * aim * budget / measured)
+    raise MemoryBudgetError(refusal(report))
+
+
+def _measured(graph: Graph, options: dict[str, Any]) -> int | None:
+    """Return the bytes that XLA's program needs; None if this platform does not say."""
+    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in graph.inputs]
+    with jax.enable_x64(True):
+        found = jax.jit(_runner(graph), **options).lower(*avals).compile().memory_analysis()
+    if found is None:
+        return None
+    sizes = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
+    return int(sum(sizes) - found.alias_size_in_bytes)
+
+
+def _runner(graph: Graph) -> Callable[..., tuple[Any, ...]]:
+    """Return the function that jax.jit compiles; the same one for the same graph."""
+    if graph not in _runners:
+        known = weakref.ref(graph)  # the key must not be kept alive by the value
+
+        def run(*inputs: Any) -> tuple[Any, ...]:
+            found = known()
+            assert found is not None
+            return tuple(jax.numpy.asarray(x) for x in found.run(*inputs))
+
+        _runners[graph] = run
+    return _runners[graph]
+
+
+_runners: weakref.WeakKeyDictionary[Graph, Callable[..., Any]] = weakref.WeakKeyDictionary()
+
+
+def _program(graph: Graph, options: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return what jax.jit compiles; take the budget out of its options."""
+    budget = options.pop("memory_budget", None)
+    if budget is not None:
+        return _runner(memory_of(graph, budget, **options).graph)
     graph = hoist(scaled(graph))
     return lambda *inputs: tuple(jax.numpy.asarray(x) for x in graph.run(*inputs))
 
@@ -42,9 +115,14 @@ def compile_graph(graph: Graph, **options: Any) -> Callable[..., tuple[Any, ...]
 
     Args:
       graph: The program.
-      **options: Passed on to jax.jit (donate_argnums, device, in_shardings, out_shardings).
+      **options: `memory_budget`: bytes that may be alive at one time. Others are passed on to
+        jax.jit (donate_argnums, device, in_shardings, out_shardings).
+
+    Raises:
+      MemoryBudgetError: The budget is too small.
     """
-    compiled = jax.jit(_program(graph), **options)
+    program = _program(graph, options)
+    compiled = jax.jit(program, **options)
 
     def run(*inputs: Any) -> tuple[Any, ...]:
         with jax.enable_x64(True):
@@ -61,8 +139,9 @@ def asarray(x: Any) -> Any:
 
 def lower(graph: Graph, inputs: list[Any], **options: Any) -> Any:
     """Return JAX's lowered form of what compile_graph runs, for arguments like these."""
+    program = _program(graph, options)
     with jax.enable_x64(True):
-        return jax.jit(_program(graph), **options).lower(*inputs)
+        return jax.jit(program, **options).lower(*inputs)
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -101,7 +180,7 @@ class Direct:
                 self._refused = True
                 raise _RefusedError
             graph, leaves, _, outputs = found
-            return tree.unflatten(outputs, _program(simplify(graph))(*leaves))
+            return tree.unflatten(outputs, _program(simplify(graph), {})(*leaves))
 
         self._jitted = jax.jit(program, **options)
         self._refused = False

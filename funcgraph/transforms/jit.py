@@ -12,11 +12,12 @@ import importlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from funcgraph import tree
+from funcgraph.core.budget import MemoryReport, bytes_of
 from funcgraph.core.graph import Graph
 from funcgraph.core.origin import named
 from funcgraph.core.primitive import General, Primitive
@@ -33,8 +34,17 @@ from funcgraph.transforms.arguments import (
     static_set,
 )
 from funcgraph.transforms.cache_keys import difference, leaf_aval, leaf_key
+from funcgraph.transforms.entries import (
+    NO_STATIC,
+    CacheInfo,
+    Entry,
+    Static,
+    derivatives_of,
+    late,
+    spread,
+)
 from funcgraph.transforms.inspection import DESCENTS, inspection
-from funcgraph.transforms.partial import batch_graph, compiled, split, tangent_graph
+from funcgraph.transforms.partial import batch_graph, cached, compiled, split, tangent_graph
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 from funcgraph.transforms.straight import Straight
 
@@ -124,33 +134,6 @@ jit_call: Primitive = Primitive(
 # --- the function --------------------------------------------------------------------------------
 
 
-class CacheInfo(NamedTuple):
-    """Statistics of a compiled function, as of functools.lru_cache."""
-
-    hits: int
-    misses: int
-    maxsize: int
-    currsize: int
-
-
-class _Entry(NamedTuple):
-    """What is kept for one signature of the arguments."""
-
-    graph: Graph
-    structure: Any  # of the output
-    closed_over: list[Any]  # tracers of outer transformations: further inputs
-    run: _Late  # on plain arrays; None: a derivative is not finite
-    kept: bool = False  # it may run again
-
-
-class _Static(NamedTuple):
-    """Stands for the static arguments in a signature: positions or names, with values."""
-
-    values: tuple[tuple[Any, Any], ...]
-
-
-_NO_STATIC = _Static(())
-
 _functions: weakref.WeakSet[Jitted] = weakref.WeakSet()
 
 
@@ -165,7 +148,9 @@ class Jitted:
         self._backend = backend
         self._static = static
         self._options = options
-        self._entries: OrderedDict[Any, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Any, Entry] = OrderedDict()
+        budget = "memory_budget" in options
+        self._may_be_direct = backend == "xla" and not static and not budget
         self._engine: Any = None  # on XLA: see Direct there
         self._direct: Any = None
         self._compilations: list[tuple[Any, str]] = []  # keys and lines
@@ -204,7 +189,7 @@ class Jitted:
             if (names := named.get()) is not None and names.whole:  # people read lines, no calls
                 return run(self._fun, args, kwargs)
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
-        elif entry.kept and self._backend == "xla" and not self._static and engine is None:
+        elif entry.kept and self._may_be_direct and engine is None:
             xla = importlib.import_module("funcgraph.engines.xla")
             self._engine = engine = xla.Direct(self._staged, self._options)
             self._direct = engine.run
@@ -248,10 +233,10 @@ class Jitted:
             return x
         return importlib.import_module("funcgraph.engines.xla").asarray(x)
 
-    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, _Static]:
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Static]:
         """Return leaves and structure of the dynamic arguments, and the static ones."""
         if not self._static:
-            return *tree.flatten((args, kwargs)), _NO_STATIC
+            return *tree.flatten((args, kwargs)), NO_STATIC
         fixed: list[tuple[Any, Any]] = []
         dynamic: list[Any] = []
         for k, x in enumerate(args):
@@ -271,9 +256,9 @@ class Jitted:
                     "which has no hash, so its compiled program could not be found again. Pass a "
                     "number, a string or a tuple, or make the argument dynamic."
                 ) from None
-        return *tree.flatten((tuple(dynamic), named)), _Static(tuple(fixed))
+        return *tree.flatten((tuple(dynamic), named)), Static(tuple(fixed))
 
-    def _arguments(self, structure: Any, leaves: Any, static: _Static) -> Any:
+    def _arguments(self, structure: Any, leaves: Any, static: Static) -> Any:
         args, kwargs = tree.unflatten(structure, leaves)
         args = list(args)
         for at, x in static.values:
@@ -284,8 +269,8 @@ class Jitted:
         return args, kwargs
 
     def _entry(
-        self, leaves: list[Any], structure: Any, static: _Static, safe: bool = False
-    ) -> _Entry:
+        self, leaves: list[Any], structure: Any, static: Static, safe: bool = False
+    ) -> Entry:
         key = (structure, tuple([leaf_key(x, self._fun) for x in leaves]), static, safe)
         entry = self._entries.get(key)
         if entry is not None:
@@ -310,9 +295,7 @@ class Jitted:
                 self._entries.popitem(last=False)
         return entry
 
-    def _stage(
-        self, leaves: list[Any], structure: Any, static: _Static, plan: StrongZeros
-    ) -> _Entry:
+    def _stage(self, leaves: list[Any], structure: Any, static: Static, plan: StrongZeros) -> Entry:
         found = None
 
         def flat(*tracers: Any) -> list[Any]:
@@ -324,8 +307,8 @@ class Jitted:
         graph, closed = stage_closed(flat, [leaf_aval(x) for x in leaves])
         options = self._leaf_options(structure, found)
         if self._backend == "numpy" and plan.derivatives and not plan.safe:
-            options |= {"finite": all_finite, "derivatives": _derivatives(graph, plan)}
-        return _Entry(graph, found, closed, _late(graph, self._backend, options))
+            options |= {"finite": all_finite, "derivatives": derivatives_of(graph, plan)}
+        return Entry(graph, found, closed, late(graph, self._backend, options))
 
     def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
         """Return the options for the engine; what stands for arguments is spread to leaves."""
@@ -337,11 +320,41 @@ class Jitted:
             chosen = [args[k] for k in options["donate_argnums"]]
             options["donate_argnums"] = tuple(tree.leaves(chosen))
         if "in_shardings" in options:
-            options["in_shardings"] = tuple(_spread(options["in_shardings"], args))
+            options["in_shardings"] = tuple(spread(options["in_shardings"], args))
         if "out_shardings" in options:
             out = tree.unflatten(outputs, range(outputs.num_leaves))
-            options["out_shardings"] = tuple(_spread(options["out_shardings"], out))
+            options["out_shardings"] = tuple(spread(options["out_shardings"], out))
         return options
+
+    def memory_report(self, *args: Any, **kwargs: Any) -> MemoryReport:
+        """Return how much memory the program for these arguments needs, and what a budget cost.
+
+        Bytes are those of values that are alive at one time; what an engine fuses takes less.
+
+        Returns:
+          A report that prints: peak (with and without memory_budget), what is computed again, at
+          which lines, for how many FLOPs more, and what is alive at the peak.
+
+        Raises:
+          MemoryBudgetError: No program was found that stays within the budget.
+
+        Example:
+          >>> import numpy as np
+          >>> import funcgraph as fg
+          >>> f = lambda x: np.sum(np.sin(np.sin(np.sin(np.sin(np.sin(np.sin(x)))))))
+          >>> report = fg.jit(fg.grad(f), memory_budget="40kB").memory_report(np.ones(1000))
+          >>> report.before, report.peak
+          (72008, 40008)
+        """
+        leaves, structure, static = self._flatten(args, kwargs)
+        entry = self._entry(leaves, structure, static)
+        engine = importlib.import_module(f"funcgraph.engines.{self._backend}")
+        options = self._leaf_options(structure, entry.structure)
+        key = ("memory", self._backend, *sorted(options.items()))
+        report: MemoryReport = cached(
+            entry.graph, key, lambda: engine.memory_of(entry.graph, **options)
+        )
+        return report
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """Return the simplified graph that runs for these arguments."""
@@ -401,56 +414,6 @@ class Jitted:
         return "\n".join(lines)
 
 
-def _derivatives(graph: Graph, plan: StrongZeros) -> list[Any]:
-    """Return the variables of the graph that should be finite."""
-    known = {*graph.inputs, *graph.constants, *(v for e in graph.equations for v in e.outputs)}
-    found = [x.var for x in plan.derivatives]
-    # Those in the body of a loop or branch are not at hand: what comes out of it is.
-    return found if known.issuperset(found) else [*graph.outputs]
-
-
-class _Late:
-    """Runs a graph, which it compiles when it is first called."""
-
-    __slots__ = ("_make", "calls", "program")
-
-    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
-        self._make = make
-        self.program: Callable[..., Any] | None = None
-        self.calls = 0  # that came the long way
-
-    def __call__(self, *leaves: Any) -> Any:
-        if self.program is None:
-            self.program = self._make()
-        self.calls += 1
-        return self.program(*leaves)
-
-
-def _late(graph: Graph, backend: str, options: dict[str, Any]) -> _Late:
-    """Return a function that runs a graph."""
-
-    def make() -> Callable[..., Any]:
-        if not options:
-            return compiled(graph, backend)
-        engine = importlib.import_module(f"funcgraph.engines.{backend}")
-        return engine.compile_graph(graph, **options)  # type: ignore[no-any-return]
-
-    return _Late(make)
-
-
-def _spread(prefix: Any, full: Any) -> list[Any]:
-    """Return an entry of prefix for every leaf of full."""
-    out: list[Any] = []
-    prefix = tuple(prefix) if isinstance(prefix, list) else prefix
-    tree.map(
-        lambda p, part: out.extend([p] * len(tree.leaves(part))),
-        prefix,
-        full,
-        is_leaf=lambda x: x is None,
-    )
-    return out
-
-
 def jit(
     fun: Callable[..., Any] | None = None,
     *,
@@ -458,6 +421,7 @@ def jit(
     static_argnums: int | tuple[int, ...] = (),
     static_argnames: str | tuple[str, ...] = (),
     donate_argnums: int | tuple[int, ...] = (),
+    memory_budget: int | str | None = None,
     **options: Any,
 ) -> Any:
     """Return a compiled version of `fun`.
@@ -475,16 +439,24 @@ def jit(
       donate_argnums: Positions of arguments that are not needed after the call: their memory may
         be used for the results, so do not read them afterwards. On NumPy, `w - 0.1 * g` is written
         into w, if it owns its memory, is writable and overlaps no other argument.
+      memory_budget: How much may be alive at one time, with arguments and results: bytes, or a
+        string such as "200MB" or "1.5GiB". Where it would be more, values are computed again
+        instead of being kept: those that a minimum cut of the program finds the cheapest. See
+        memory_report. It holds for calls of the compiled function itself; another transformation of
+        it makes another program, which has no budget: put the jit outside.
       **options: Passed on to jax.jit (backend "xla"): device, in_shardings, out_shardings.
 
     Returns:
       The compiled function (also a decorator: `@jit`, `@jit(backend="xla")`). It has graph(*args),
-      source(*args), cache_info(), clear_cache(), explain_recompiles(), and lower(*args) on XLA.
+      source(*args), memory_report(*args), cache_info(), clear_cache(), explain_recompiles(), and
+      lower(*args) on XLA.
 
     Raises:
       ConcretizationError: Python control flow depends on values.
       StaticArgumentError: An argument is no array and not static, or a static one has no hash.
       MissingPackageError: backend="xla" without JAX.
+      MemoryBudgetError: At the first call: no program was found that stays within the budget.
+      ValueError: An argument of jit is not what it must be, such as a budget without a unit.
 
     Example:
       >>> import numpy as np
@@ -504,6 +476,7 @@ def jit(
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             donate_argnums=donate_argnums,
+            memory_budget=memory_budget,
             **options,
         )
     if not callable(fun):
@@ -511,6 +484,8 @@ def jit(
     if donate_argnums != ():
         numbers = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
         options["donate_argnums"] = numbers
+    if memory_budget is not None:
+        options["memory_budget"] = bytes_of(memory_budget)
     return Jitted(fun, backend, static_set(fun, static_argnums, static_argnames), options)
 
 

@@ -4,6 +4,6 @@
 programs of `transforms.source`. May import `core`, `ops`.
 """
 
-from funcgraph.engines.numpy.program import compile_graph
+from funcgraph.engines.numpy.functions import compile_graph, memory_of
 
-__all__ = ["compile_graph"]
+__all__ = ["compile_graph", "memory_of"]

@@ -55,7 +55,11 @@ def _alternating(outputs: Any) -> tuple[list[Any], list[Any]]:
 
 
 def scan_loop(
-    e: Equation, compile_graph: Callable[..., Any], shared: list[bool], lists: Collection[int]
+    e: Equation,
+    compile_graph: Callable[..., Any],
+    shared: list[bool],
+    lists: Collection[int],
+    keep: bool = True,
 ) -> Callable[..., tuple[Any, ...]]:
     """Return a function of the arguments of a scan that runs it.
 
@@ -64,6 +68,7 @@ def scan_loop(
       compile_graph: Makes the program of the body.
       shared: Which of its results are handed to the caller.
       lists: Numbers of its results that may be lists of rows.
+      keep: Whether memory may be kept from call to call.
     """
     body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
     length, reverse = e.attrs["length"], e.attrs["reverse"]
@@ -80,7 +85,9 @@ def scan_loop(
                 pass
         if arrays is None:
             steps = Steps(body, carries, rows, shared)
-            arrays = _array_loop(compile_graph(body, steps=steps), steps, body, length, reverse)
+            arrays = _array_loop(
+                compile_graph(body, steps=steps), steps, body, length, reverse, keep
+            )
         return arrays(*[_as_array(x, v.aval) for x, v in zip(args, body.inputs, strict=True)])
 
     return run
@@ -108,7 +115,7 @@ def only_rows(e: Equation, graph: Graph, watched: Collection[Var]) -> frozenset[
 
 
 def _array_loop(
-    program: Any, steps: Steps, body: Graph, length: int, reverse: bool
+    program: Any, steps: Steps, body: Graph, length: int, reverse: bool, keep: bool
 ) -> Callable[..., tuple[Any, ...]]:
     """Return a function that runs a scan over arrays with the program of its steps."""
     carries, rows = steps.carries, steps.rows_read
@@ -120,7 +127,8 @@ def _array_loop(
     second = slice(1, length + 1) if not reverse else slice(0, length)
     wanted = [(length, collected[k]) for k in steps.stored]
     wanted += [(length + 1, avals[j]) for j in steps.before.values()]
-    stacks = Buffers([Output(Aval((n, *a.shape), a.dtype), (), None) for n, a in wanted])
+    shapes = [Aval((n, *a.shape), a.dtype) for n, a in wanted]
+    stacks = Buffers([Output(a, (), None) for a in shapes]) if keep else None
 
     def run(*args: Any) -> tuple[Any, ...]:
         values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
@@ -129,7 +137,7 @@ def _array_loop(
             values[carries : carries + rows],
             [_contiguous(x, length) for x in values[carries + rows :]],
         )
-        made = stacks.take(())
+        made = stacks.take(()) if stacks else [np.empty(a.shape, a.dtype) for a in shapes]
         stored, chained = made[: len(steps.stored)], made[len(steps.stored) :]
         for j, stack in zip(steps.before.values(), chained, strict=True):
             stack[-1 if reverse else 0] = carry[j]

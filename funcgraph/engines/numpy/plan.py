@@ -70,6 +70,7 @@ class Plan:
       writes: Says of an equation whether its result can be written into memory that is there.
       donated: Numbers of the inputs whose memory may be taken.
       first: The first equation that may write there.
+      workspace: Whether there is one; otherwise memory is new where it is needed.
       rows: Results that are written where they stay, never over an argument.
     """
 
@@ -80,8 +81,10 @@ class Plan:
         donated: Sequence[int],
         first: int = 0,
         rows: Collection[Var] = (),
+        workspace: bool = True,
     ) -> None:
         self._rows = rows
+        self._workspace = workspace
         self.root = owners(graph)
         self._places: dict[Var, list[int]] = {}  # at which a variable is among the outputs
         self._handed_out: dict[Var, int] = {}  # whose memory an output is in: the first one
@@ -185,6 +188,8 @@ class Plan:
     def choose(self, k: int, e: Equation, name: str, chain: Iterable[Var] = ()) -> str:
         """Return where the result of equation k goes, as text; it will have a name.
 
+        The name itself stands for new memory.
+
         Args:
           k: The number of the equation.
           e: The equation.
@@ -206,7 +211,7 @@ class Plan:
         if leaves:
             place = self._new_output(out)
         else:
-            place = self.scratch(out.aval)
+            place = self.scratch(out.aval) if self._workspace else name
         self._place[out] = place
         return place
 

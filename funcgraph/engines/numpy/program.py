@@ -1,4 +1,4 @@
-"""Compiles a Graph to one flat Python function that calls NumPy.
+"""Writes a Graph as one flat Python function that calls NumPy.
 
 No tracer is in sight at run time. Large results are written into memory that is planned by
 liveness. What is handed to the caller is memory that nothing else refers to. May import `core`,
@@ -7,6 +7,7 @@ liveness. What is handed to the caller is memory that nothing else refers to. Ma
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
@@ -15,19 +16,18 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval
-from funcgraph.core.diagonal import scaled
+from funcgraph.core.budget import planned
 from funcgraph.core.graph import Equation, Graph, Var, names_of
-from funcgraph.core.hoist import hoist
-from funcgraph.core.simplify import prune, simplify
+from funcgraph.core.remat import Options
+from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.around import around
 from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, index_text, is_strong, statements
-from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
-from funcgraph.engines.numpy.memory import Buffers, Workspaces
+from funcgraph.engines.numpy.memory import Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
@@ -36,7 +36,7 @@ from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float, put_together
 from funcgraph.engines.numpy.steps import Steps
 
-__all__ = ["Program", "compile_graph"]
+__all__ = ["Program"]
 
 # Below this size (in bytes) a fresh array costs no more than a planned one.
 _SMALL = 1 << 14
@@ -132,7 +132,9 @@ class _Writer:
         watched: Sequence[Any],
         finite: Callable[[list[Any]], bool] | None,
         rows: Iterable[Any] = (),
+        sparing: bool = False,
     ) -> None:
+        self.sparing = sparing  # with memory: it is freed as soon as it can be
         times = Counter(graph.outputs)
         self.rows = set(rows)
         self.inputs = set(graph.inputs)
@@ -145,7 +147,11 @@ class _Writer:
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
         self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
-        self.plan = Plan(graph, self.writes, donated, first, self.rows)
+        self.plan = Plan(graph, self.writes, donated, first, self.rows, not sparing)
+        self.views: dict[Var, list[Var]] = {}
+        for v, root in self.plan.root.items() if sparing else ():
+            if v is not root:
+                self.views.setdefault(root, []).append(v)
 
     def writes(self, e: Equation) -> bool:
         """Return whether the result of an equation is written into memory that is there."""
@@ -164,17 +170,27 @@ class _Writer:
         args = [self.text(a) for a in e.inputs]
         outs = [self.names[v] for v in e.outputs]
         if self.writes(e):
-            place = self.plan.choose(k, e, outs[0])
+            place = self._place(k, e)
             self.lines += [*self.written(e, args, place), f"{outs[0]} = {place}"]
         else:
             self.lines += self._fresh(e, args, outs)
         self._look(e.outputs)
         self._forget(self.plan.release(k, e), e.outputs)
 
+    def _place(self, k: int, e: Equation, chain: Iterable[Var] = ()) -> str:
+        """Return where the result of equation k goes; new memory is there from now on."""
+        (out,) = e.outputs
+        name = self.names[out]
+        place = self.plan.choose(k, e, name, chain)
+        if place == name:
+            self.lines.append(f"{name} = np.empty({out.aval.shape}, {dtype_text(out.aval.dtype)})")
+        return place
+
     def _forget(self, ends: Iterable[Var], made: Iterable[Var]) -> None:
         """Drop the names of values that nobody reads any more; scalars wait for arrays."""
-        names = [self.names[v] for v in ends if v not in self.inputs]
-        if names and any(v.aval.shape for v in made):
+        held = [v for v in ends if v not in self.inputs]
+        names = [self.names[v] for root in held for v in (root, *self.views.get(root, ()))]
+        if names and any(v.aval.shape for v in (*made, *(held if self.sparing else ()))):
             self.lines.append(f"del {', '.join(names)}")
 
     def written(self, e: Equation, args: list[str], place: str) -> list[str]:
@@ -252,7 +268,7 @@ class _Writer:
                 block.add_up(k, e)
                 continue
             if out in stay:
-                places[out] = self.plan.choose(k, e, self.names[out], before)
+                places[out] = self._place(k, e, before)
                 block.enter(out, places[out])
             block.write(k, e)
         self.lines += block.text()
@@ -279,7 +295,7 @@ class _Writer:
         if name in _LOOPS and "lanes" not in e.attrs:
             shared = [v in self.plan.fixed for v in e.outputs]
             rows = only_rows(e, self.graph, self.watched) if name == "scan" else ()
-            loop = self.bind(_LOOPS[name](e, Program, shared, rows), name)
+            loop = self.bind(_LOOPS[name](e, Program, shared, rows, not self.sparing), name)
             return [f"{left} = {loop}({', '.join(args)})"]
         if (parts := put_together(e, args, outs[0] if outs else "", self.bind)) is not None:
             return parts
@@ -420,16 +436,18 @@ class Program:
       outputs: The memory that `function` wants for large results.
       workspaces: Where its workspace comes from.
       graph: The graph as it is computed.
+      memory: A function that returns the report on the memory it needs.
 
     Args:
       graph: The program.
       donated: Numbers of the inputs whose memory may be taken.
       finite: Says whether arrays are finite.
       derivatives: How many of the last outputs have to be so.
+      budget: How many bytes may be alive at one time.
       steps: Writes the program of a loop instead, whose body the graph is.
     """
 
-    __slots__ = ("function", "graph", "outputs", "text", "workspaces")
+    __slots__ = ("function", "graph", "memory", "outputs", "text", "workspaces")
 
     def __init__(
         self,
@@ -438,6 +456,7 @@ class Program:
         finite: Callable[[list[Any]], bool] | None = None,
         derivatives: int = 0,
         steps: Steps | None = None,
+        budget: int | None = None,
     ) -> None:
         n, first = len(graph.outputs) - derivatives, 0
         graph = to_look_at(simplify(graph), derivatives)
@@ -445,79 +464,18 @@ class Program:
         watched = graph.outputs[n:]
         if watched:
             graph, first = derivatives_first(graph, watched, donated)
-        self.graph = Graph(graph.inputs, graph.equations, graph.outputs[:n], graph.constants)
+        graph = Graph(graph.inputs, graph.equations, graph.outputs[:n], graph.constants)
+        self.memory = functools.partial(planned, graph, budget, Options(donated, keep=watched))
+        if budget is not None:
+            start = graph.equations[first].outputs if first < len(graph.equations) else ()
+            graph = self.memory().graph
+            places = {v: k for k, e in enumerate(graph.equations) for v in e.outputs}
+            first = places[start[0]] if start else len(graph.equations)
+        self.graph = graph
         rows = () if steps is None else steps.rows(self.graph)
-        writer = _Writer(self.graph, donated, first, watched, finite, rows)
+        writer = _Writer(self.graph, donated, first, watched, finite, rows, budget is not None)
         self.text = writer.program() if steps is None else steps.text(writer)
         exec(compile(self.text, "<funcgraph program>", "exec"), writer.space)
         self.function: Callable[..., tuple[Any, ...]] = writer.space["program"]
         self.outputs = writer.plan.outputs
         self.workspaces = Workspaces(writer.plan.slots)
-
-
-def compile_graph(
-    graph: Graph,
-    donate_argnums: Sequence[int] = (),
-    finite: Callable[[list[Any]], bool] | None = None,
-    derivatives: Sequence[Var] = (),
-) -> Callable[..., Any]:
-    """Return a function of the graph's inputs (arrays) that returns the tuple of its outputs.
-
-    Args:
-      graph: The program.
-      donate_argnums: Numbers of the inputs whose memory the results may take.
-      finite: Says whether all numbers of some arrays are finite.
-      derivatives: Variables of the graph. If one that the outputs depend on is not finite, the
-        function returns None, and has then not written into any input.
-    """
-    known = {v for e in prune(graph).equations for v in e.outputs}.union(graph.inputs)
-    watched = tuple(v for v in dict.fromkeys(derivatives) if v in known)
-    outputs = (*graph.outputs, *watched)
-    graph = simplify(Graph(graph.inputs, graph.equations, outputs, graph.constants))
-    graph = hoist(simplify(scaled(graph)))
-    floats = _float_program(graph, len(watched))
-    arrays = None if floats else _array_program(graph, donate_argnums, finite, len(watched))
-
-    def run(*inputs: Any) -> Any:
-        nonlocal arrays
-        try:
-            return floats(*inputs)  # type: ignore[misc]
-        except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
-            arrays = arrays or _array_program(graph, donate_argnums, finite, len(watched))
-            return arrays(*inputs)
-
-    return arrays or run
-
-
-def _float_program(graph: Graph, derivatives: int) -> Callable[..., Any] | None:
-    n = len(graph.outputs) - derivatives
-    avals = (*(v.aval for v in graph.inputs), *graph.output_avals[:n])
-    if any(prod(a.shape) > LARGEST for a in avals):
-        return None
-    graph = rewrite(with_fewer_signs(to_look_at(graph, derivatives)))
-    return float_program(graph, len(graph.outputs) - n)
-
-
-def _array_program(
-    graph: Graph,
-    donated: Sequence[int],
-    finite: Callable[[list[Any]], bool] | None,
-    derivatives: int,
-) -> Callable[..., Any]:
-    program = Program(graph, donated, finite, derivatives)
-    function, workspaces, buffers = program.function, program.workspaces, Buffers(program.outputs)
-    ends = tuple(
-        x
-        for x in program.graph.constants.values()
-        if isinstance(x, np.ndarray) and not x.flags.owndata
-    )
-
-    def run(*inputs: Any) -> tuple[Any, ...]:
-        workspace = workspaces.take()
-        try:
-            with np.errstate(all="ignore"):  # as XLA: derivatives may pass through inf and nan
-                return function(inputs, workspace, buffers.take((*inputs, *ends)))
-        finally:
-            workspaces.give(workspace)
-
-    return run
