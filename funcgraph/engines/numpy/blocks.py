@@ -1,7 +1,7 @@
 """Loops over blocks of rows: the text of a chain of elementwise operations.
 
 Long ones run on the threads of `ops.threads`, in blocks that cost more than to pass the interpreter
-on. May import `core`, `ops`.
+on. May import `core`, `ops`, `engines.numpy.short`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Var
+from funcgraph.engines.numpy.short import is_by_columns
 from funcgraph.ops.columns import ends, put_back, scratch
 from funcgraph.ops.threads import in_parallel
 
@@ -101,7 +102,7 @@ class Block:
         self.head.append(f"{name} = {text}[s]")
         return name
 
-    def argument(self, atom: Any) -> str:
+    def argument(self, atom: Any, repeat: bool = True) -> str:
         """Return what stands for an argument: a block, or the whole of what is broadcast."""
         if atom in self.names:
             return self.names[atom]
@@ -111,7 +112,7 @@ class Block:
         if is_cut(atom.aval.shape, self.shape):
             return self.enter(atom, text)
         full = _repeated(atom.aval.shape, self.shape)
-        if full is None:
+        if full is None or not repeat:
             return text
         self.names[atom] = name = f"t{self.writer.names[atom][1:]}"
         self.before.append(f"{name} = np.ascontiguousarray(np.broadcast_to({text}, {full}))")
@@ -120,7 +121,7 @@ class Block:
     def write(self, k: int, e: Equation) -> None:
         """Write an equation. A result that nobody else reads goes into memory for one block."""
         (out,) = e.outputs
-        args = [self.argument(a) for a in e.inputs]
+        args = [self.argument(a, not is_by_columns(e)) for a in e.inputs]
         ends = {v for v in e.inputs if isinstance(v, Var) and self.last.get(v) == k}
         if out in self.inside:
             over = self.writer.plan.overwritable(e)
