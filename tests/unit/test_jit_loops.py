@@ -179,3 +179,20 @@ def test_what_a_loop_keeps_for_its_derivative() -> None:
         "subtract",
         "multiply",
     ]
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 700])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_long_loops_over_floats_are_run_in_pieces(length: int, reverse: bool) -> None:
+    def f(x: Any, rows: Any) -> Any:
+        def step(c: Any, row: Any) -> Any:
+            c = np.tanh(0.9 * c + row[0])
+            return c, (c, row * c[1], c[0] > 0.0)
+
+        return fg.scan(step, x, rows, reverse=reverse)
+
+    x, rows = np.array([0.5, -0.2]), np.sin(np.arange(3.0 * length)).reshape(length, 3)
+    got, wanted = fg.jit(f)(x, rows), f(x, rows)
+    for a, b in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-13)

@@ -21,6 +21,8 @@ __all__ = ["LARGEST", "float_loop", "float_program"]
 LARGEST = 256  # elements of an array outside of loops
 _LARGEST_IN_LOOP = 16
 _LONGEST = 3000  # lines of a body
+_PIECE = 256  # steps of a loop whose rows are numbers of Python at one time: four times the memory
+_LISTED = 1 << 14  # steps of a loop that may hand all its rows on as lists
 _WORTH = 24  # operations on floats that take the time of one on an array
 _FEWER = 8  # times as many operations are counted as there are where zeros are known
 _MOST = 1500  # operations of a program: Python's compiler takes 10 us for each
@@ -170,6 +172,7 @@ def _runner(
     carries, rows, length = sizes
     step = -1 if reverse else 1
     outputs = graph.output_avals
+    listed = {k - carries for k in lists} if length <= _LISTED else set()
 
     dtypes = [v.aval.dtype for v in graph.inputs]
 
@@ -179,19 +182,27 @@ def _runner(
 
     def run(*args: Any) -> tuple[Any, ...]:
         carry, xs, constants = _parts(args, carries, rows)
-        columns = [_column(x, length)[::step] for x in xs]
-        first, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
-        end, ys = loop(first, columns, last, length)
+        xs = [x if type(x) is list else np.asarray(x) for x in xs]
+        ys: list[Any] = [
+            [] if k in listed else np.empty((length, *a.shape), a.dtype)
+            for k, a in enumerate(outputs[carries:])
+        ]
+        end, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
+        for done in range(0, length, _PIECE):
+            n = min(_PIECE, length - done)
+            at = slice(length - done - n, length - done) if reverse else slice(done, done + n)
+            end, found = loop(end, [_column(x[at], n)[::step] for x in xs], last, n)
+            for y, part in zip(ys, found, strict=True):
+                if type(y) is list:
+                    y[slice(0) if reverse else slice(done, done)] = part[::step]
+                else:
+                    y[at] = np.array(part[::step], y.dtype).reshape((n, *y.shape[1:]))
         out: list[Any] = []
         start = 0
         for a in outputs[:carries]:
             n = math.prod(a.shape)
             out.append(np.array(end[start : start + n], a.dtype).reshape(a.shape)[()])
             start += n
-        for k, (y, a) in enumerate(zip(ys, outputs[carries:], strict=True)):
-            y = y if step == 1 else y[::-1]
-            array = k + carries not in lists
-            out.append(np.array(y, a.dtype).reshape((length, *a.shape)) if array else y)
-        return tuple(out)
+        return (*out, *ys)
 
     return run
