@@ -310,7 +310,7 @@ def draw(figures: dict[str, Any], file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
+    figure = Figure(figsize=(14, 8), layout="constrained")
     FigureCanvasAgg(figure)
     for ax, group in zip(figure.subplots(2, 2).flat, GROUPS, strict=True):
         for name, found in figures.items():
@@ -322,7 +322,7 @@ def draw(figures: dict[str, Any], file: Path) -> None:
             ax.plot((left, right), (10.0**k * left, 10.0**k * right), lw=0.5, c="0.85", zorder=0)
         ax.set(xlim=(left, right), ylim=(bottom, top), title=group, xlabel="units of work")
         ax.set_ylabel("seconds")
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=80)
 
 
