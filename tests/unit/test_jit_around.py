@@ -10,7 +10,7 @@ import pytest
 import funcgraph as fg
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import simplify
-from funcgraph.engines.numpy import program
+from funcgraph.engines.numpy import compile, program
 from funcgraph.engines.numpy.around import around
 
 RNG = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_rows_are_written_in_place() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program.Program, "__init__", noted)
-        program.compile_graph(graph)(W, B, XS)
+        compile.compile_graph(graph)(W, B, XS)
     _, ahead, _ = texts
     assert "np.tanh(" in ahead
     assert ", n0)" in ahead  # the carry, in its row

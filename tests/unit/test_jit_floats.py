@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import funcgraph as fg
-from funcgraph.engines.numpy import program
+from funcgraph.engines.numpy import compile
 from funcgraph.engines.numpy.floats import float_program
 from funcgraph.engines.numpy.rewrite import rewrite
 
@@ -59,7 +59,7 @@ def test_programs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     f, args = PROGRAMS[name]
     assert on_floats(f, *args)
     got = fg.jit(f)(*args)
-    monkeypatch.setattr(program, "float_program", lambda *_: None)
+    monkeypatch.setattr(compile, "float_program", lambda *_: None)
     same(got, fg.jit(f)(*args))
 
 

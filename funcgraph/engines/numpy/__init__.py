@@ -4,6 +4,6 @@
 programs of `transforms.source`. May import `core`, `ops`.
 """
 
-from funcgraph.engines.numpy.functions import compile_graph, memory_of
+from funcgraph.engines.numpy.compile import compile_graph, memory_of
 
 __all__ = ["compile_graph", "memory_of"]
