@@ -15,6 +15,11 @@ BASE = "jax.jit"
 OURS = ("funcgraph xla", "funcgraph numpy", "funcgraph eager")
 PEERS = ("numpy by hand", "torch", "torch.compile", "autograd", "mygrad", "jax eager")
 DRAWN = (*OURS[:2], "numpy by hand", "torch", "torch.compile")
+# Convolutions, loops, many derivatives at once, tables: what has formulas of its own on XLA.
+RULES = (
+    "LeNet-like CNN", "CIFAR-like CNN", "RNN", "LSTM", "Jacobian n to n", "Hessian of n parameters",
+    "per-example, MLP", "per-example, LeNet", "embedding",
+)  # fmt: skip
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BUSY = (
     "\n**The machine was busy** (a load of {:.1f}): libraries whose threads wait for each other"
@@ -97,6 +102,15 @@ def mean(entries: list[Entry], subject: str) -> str:
     """Return the geometric mean of a subject's ratios, where it has any."""
     logs = [math.log(r) for e in entries if (r := ratio(e, subject))]
     return number(math.exp(sum(logs) / len(logs))) if logs else ""
+
+
+def of_rules(entries: list[Entry]) -> str:
+    """Return the line about the workloads whose derivatives have formulas of their own on XLA."""
+    some = [e for e in entries if e["workload"] in RULES]
+    what = (
+        "convolutional and recurrent networks, Jacobian, Hessian, gradients per example, embedding"
+    )
+    return f"Geometric mean of {OURS[0]} over {what}: {mean(some, OURS[0])}."
 
 
 def starts(entries: list[Entry], key: str, unit: str, scale: float) -> str:
@@ -196,6 +210,7 @@ def page(entries: list[Entry]) -> str:
         taken + (BUSY.format(load) if load > 1 else ""),
         "![Ratios to jax.jit at the largest sizes](benchmarks.png)",
         "### Time\n\nMinima in ms for jax.jit, for the others ratios to it.\n\n" + times(entries),
+        of_rules(entries),
         "### The largest ratios\n\nNumbers of workloads and sizes are in the last column.\n\n"
         + extremes(entries),
         "### Where a peer is faster\n\n" + losses(entries),

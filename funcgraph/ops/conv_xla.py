@@ -386,6 +386,8 @@ def by_kernel(
         return jax.numpy.concatenate(found, -1)
     if groups == 1 and _is_native(x.shape, g.shape, shape):
         return native.by_kernel(jax, x, g, shape=shape, groups=1, **attrs)
+    # What made x and g is computed once, not for each of the slices that it would be fused into.
+    x, g = jax.lax.optimization_barrier((x, g))
     wasted = (shape[-1] - 1) * steps.dilation[-1]  # columns of zeros beside the shifted outputs
     thin = x.shape[-1] < _THIN
     if groups > 1 or thin or steps.strides[-1] > 1 or 2 * wasted > g.shape[-2]:
