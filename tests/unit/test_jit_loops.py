@@ -169,16 +169,13 @@ def test_what_a_loop_keeps_for_its_derivative() -> None:
 
     def step(h: Any, x: Any) -> Any:
         h = fg.nn.sigmoid(h + x)
-        return h, None
+        return h, h * h
 
-    f = lambda h, xs: np.sum(fg.scan(step, h, xs)[0])
+    f = lambda h, xs: np.sum(fg.scan(step, h, xs)[1])
     graph = simplify(fg.make_graph(fg.grad(f))(np.ones(3), np.ones((4, 3))))
     forward, backward = [e for e in graph.equations if e.primitive.name == "scan"]
-    assert [v.aval.shape for v in forward.outputs] == [(3,), (4, 3)]
-    assert [e.primitive.name for e in backward.attrs["body"].equations][:2] == [
-        "subtract",
-        "multiply",
-    ]
+    assert [v.aval.shape for v in forward.outputs] == [(3,), (4, 3), (4, 3)]  # h, h * h, and h
+    assert "subtract" in [e.primitive.name for e in backward.attrs["body"].equations]
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 700])
