@@ -98,8 +98,8 @@ class _Pool:
         self.calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.threads: list[threading.Thread] = []
 
-    def submit(self, calls: list[Callable[[], None]]) -> int:
-        """Let each call be made by a thread; return how many will be: fewer, if there are no threads."""
+    def submit(self, calls: list[Callable[[], None]]) -> None:
+        """Let each call be made by a thread; some are dropped if there are no threads to be had."""
         with self.lock:
             while len(self.threads) < len(calls):
                 thread = threading.Thread(target=_serve, args=(self.calls,), daemon=True)
@@ -108,10 +108,8 @@ class _Pool:
                 except RuntimeError:  # no more threads, or the interpreter is about to end
                     break
                 self.threads.append(thread)
-            calls = calls[: len(self.threads)]
-            for call in calls:
+            for call in calls[: len(self.threads)]:
                 self.calls.put(call)
-        return len(calls)
 
     def stop(self) -> None:
         """Let the threads end; the next call starts others."""
@@ -153,16 +151,26 @@ class _Run:
         self.results: list[Any] = [None] * len(items)
         self.failure: BaseException | None = None
         self.ended: SimpleQueue[None] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.helpers = 0
+        self.is_over = False
 
-    def __call__(self) -> None:
+    def help(self) -> None:
+        """Work beside the caller, unless there is nothing left to do by the time a core is free."""
+        with self.lock:
+            if self.is_over:
+                return
+            self.helpers += 1
+        self.go_on()
+        self.ended.put(None)
+
+    def go_on(self) -> None:
         """Work until no item is left, or one has failed."""
         try:
             for k, item in iter(self.next, None):
                 self.results[k] = self.work(item)
         except BaseException as error:
             self.fail(error)
-        finally:
-            self.ended.put(None)
 
     def next(self) -> tuple[int, Any] | None:
         """Take an item, with its number; None: nothing is left."""
@@ -176,12 +184,14 @@ class _Run:
         self.failure = error
         self.left.clear()
 
-    def wait(self, count: int) -> None:
-        """Wait for so many threads, come what may: they write into arrays."""
-        while count:
+    def wait(self) -> None:
+        """Wait for all who have begun, come what may: they write into arrays."""
+        with self.lock:
+            self.is_over = True
+        while self.helpers:
             try:
                 self.ended.get()
-                count -= 1
+                self.helpers -= 1
             except BaseException as error:  # KeyboardInterrupt
                 self.fail(error)
 
@@ -195,9 +205,9 @@ def in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     run = _Run(work, items)
     with _limit() as count:
         others = max(0, min(count, len(items)) - 1)
-        threads = _pool.submit([partial(copy_context().run, run) for _ in range(others)])
-        run()
-        run.wait(threads + 1)
+        _pool.submit([partial(copy_context().run, run.help) for _ in range(others)])
+        run.go_on()
+        run.wait()
     if run.failure is not None:
         raise run.failure
     return run.results

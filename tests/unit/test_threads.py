@@ -120,6 +120,20 @@ def test_threads_wait_for_the_next_call(blas: Blas) -> None:
     assert any(all(ref() is None for ref in refs) or pause.wait(0.01) for _ in range(1000))
 
 
+def test_nobody_waits_for_a_thread_that_has_not_begun(
+    blas: Blas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all cores are busy, the caller does everything; who comes late finds nothing to do."""
+    late: list[Any] = []
+    monkeypatch.setattr(threads._pool, "submit", late.extend)
+    done: list[int] = []
+    in_parallel(done.append, range(5))
+    assert done == list(range(5)) and len(late) == 2
+    for call in late:
+        call()
+    assert len(done) == 5
+
+
 def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_blas", lambda: None)
     idents = in_parallel(lambda _: threading.get_ident(), range(9))
