@@ -22,7 +22,7 @@ __all__ = ["BLOCK", "TERMS", "Block", "Shape", "is_sum_of_rows", "rows_of"]
 
 BLOCK = 1 << 15  # elements: 128 KiB in float32
 TERMS = 4096  # numbers that a product with ones adds up one after the other
-_LONG = 1 << 20  # results of all operations together that are worth another thread
+_LONG = 1 << 20  # elements that are worth another thread: eight blocks of the larger size
 _RUNS = 8  # into which blocks are collected for threads
 _RUN = 512  # elements: NumPy's loops over fewer cost more than their arithmetic
 
@@ -78,7 +78,7 @@ class Block:
         self.last: dict[Any, int] = {}  # reader of what is inside
         for k, e in members:
             self.last.update((v, k) for v in (*e.outputs, *e.inputs) if v in inside)
-        self.is_long = len(members) * prod(self.shape) >= _LONG
+        self.is_long = prod(self.shape) >= _LONG
         self.rows = self._rows(any(is_sum_of_rows(e) for _, e in members))
         self.names: dict[Any, str] = {}
         self.before: list[str] = []
