@@ -50,18 +50,19 @@ def test_only_code_and_doctests_are_markup_in_docstrings(extension):
         (funcgraph, "Graph", ".. autoclass:: Graph"),
         (funcgraph, "ShapeDtype", ".. py:data:: ShapeDtype"),
         (funcgraph.numpy, "ptp", ".. autofunction:: ptp"),
+        (funcgraph.numpy, "sin", ".. autofunction:: sin"),
         (funcgraph.numpy, "zeros", "   ``numpy.zeros`` itself."),
         (funcgraph.numpy, "newaxis", "   :value: None"),
         (
             funcgraph.numpy,
-            "sin",
-            "   ``numpy.sin`` on arrays of all kinds and tracers, with rules for derivatives and "
+            "add",
+            "   ``numpy.add`` on arrays of all kinds and tracers, with rules for derivatives and "
             "batches.",
         ),
         (
             funcgraph.numpy,
-            "floor",
-            "   ``numpy.floor`` on arrays of all kinds and tracers, its derivative is zero.",
+            "greater",
+            "   ``numpy.greater`` on arrays of all kinds and tracers, its derivative is zero.",
         ),
     ],
 )
