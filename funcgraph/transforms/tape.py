@@ -353,17 +353,17 @@ def sweep(
             _, y, x, slot = entry
             ct = rules[0](g, y, x)
         else:
-            _, y, a, b, slot, other = entry
-            if other is not None and (rule := rules[1]) is not None:
+            _, y, a, b, first, slot = entry
+            if first is not None and (rule := rules[0]) is not None:
                 ct = rule(g, y, a, b)
-                previous = slots[other]
+                previous = slots[first]
                 if previous is None:
-                    slots[other] = ct
-                elif other in owned or (type(ct) is _ndarray and ct.nbytes > SMALL):
-                    cts.add(other, ct)
+                    slots[first] = ct
+                elif first in owned or (type(ct) is _ndarray and ct.nbytes > SMALL):
+                    cts.add(first, ct)
                 else:
-                    slots[other] = previous + ct
-            if slot is None or (rule := rules[0]) is None:
+                    slots[first] = previous + ct
+            if slot is None or (rule := rules[1]) is None:
                 continue
             ct = rule(g, y, a, b)
         previous = slots[slot]

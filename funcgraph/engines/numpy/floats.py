@@ -68,8 +68,7 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
     lines = [_read(k, v.aval, names) for k, (v, names) in enumerate(inputs)]
     lines += body.nested()
     n = len(graph.outputs) - watched
-    if watched:
-        doubtful = dict.fromkeys(t for texts in body.outputs[n:] for t in texts)
+    if doubtful := dict.fromkeys(t for texts in body.outputs[n:] for t in texts):
         lines.append(f"if {not_finite(doubtful)}: return None")
     results = zip(graph.output_avals[:n], body.outputs, strict=False)
     lines.append(f"return {_tuple([_made(a, texts) for a, texts in results])}")

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,7 +94,10 @@ class Helpers:
             base = value.__bases__[-1]  # each derives from the fitting built-in
             self.definitions[name] = f"{name} = {base.__name__}"
         elif isinstance(value, type) and value.__module__.startswith("funcgraph."):
+            if hasattr(value, "_fields"):
+                self._add("NamedTuple", NamedTuple)
             methods = [m for m in vars(value).values() if isinstance(m, types.FunctionType)]
+            methods = [m for m in methods if m.__module__ == value.__module__]
             self.definitions[name] = self._renamed(inspect.getsource(value).rstrip(), methods)
         elif isinstance(value, np.ufunc):
             self.definitions[name] = f"{name} = {_constant(name, value)}"
