@@ -24,6 +24,7 @@ from funcgraph.core.hoist import hoist
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
 from funcgraph.errors import MemoryBudgetError, MissingPackageError
+from funcgraph.tree.structure import is_simple
 
 try:
     import jax
@@ -176,7 +177,7 @@ class Direct:
                     found = stage(args, kwargs)
             except Exception:  # the long way raises it without JAX's words
                 raise _RefusedError from None
-            if found is None or not all(_is_simple(structure.spec) for structure in found[2:]):
+            if found is None or not all(is_simple(structure.spec) for structure in found[2:]):
                 self._refused = True
                 raise _RefusedError
             graph, leaves, _, outputs = found
@@ -206,15 +207,6 @@ def _types_of_numbers() -> frozenset[type]:
     with jax.ensure_compile_time_eval():
         array = type(jax.numpy.zeros(()))
     return frozenset((array, np.ndarray, bool, int, float, complex, *np.sctypeDict.values()))
-
-
-def _is_simple(spec: Any) -> bool:
-    """Return whether funcgraph and JAX are sure to take a structure apart alike."""
-    if spec is None:
-        return True
-    cls, _, children = spec
-    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
-    return (named or cls in (dict, list, tuple, type(None))) and all(map(_is_simple, children))
 
 
 # --- a graph as an operation of JAX, with rules of ours -------------------------------------------

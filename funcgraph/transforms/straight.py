@@ -13,7 +13,7 @@ of calls before, and if so, runs the program. For `f(p, x)` with p = {"w": ...}:
         y = run(a2, a1)
         return NotImplemented if y is None else {"w": y[0]}
 
-May import NumPy only.
+May import `tree`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
+from funcgraph.tree.structure import is_simple
 
 __all__ = ["Straight"]
 
@@ -59,18 +61,9 @@ class Straight:
           outputs: The structure of the result.
           run: The program, a function of the leaves; None instead of results: it gave up.
         """
-        simple = _is_simple(inputs.spec) and _is_simple(outputs.spec)
+        simple = is_simple(inputs.spec) and is_simple(outputs.spec)
         if len(self.known) < _MOST and simple and all(map(_is_known, leaves)):
             self.known.append(_Writer(leaves, inputs.spec, outputs.spec, run).function())
-
-
-def _is_simple(spec: Any) -> bool:
-    """Return whether a structure is of dicts, lists and (named) tuples."""
-    if spec is None:
-        return True
-    cls, _, children = spec
-    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
-    return (named or cls in (dict, list, tuple, type(None))) and all(map(_is_simple, children))
 
 
 def _is_known(x: Any) -> bool:

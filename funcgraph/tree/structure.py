@@ -15,6 +15,7 @@ __all__ = [
     "TreeDef",
     "flatten",
     "flatten_with_path",
+    "is_simple",
     "leaves",
     "leaves_with_path",
     "structure",
@@ -57,6 +58,15 @@ class TreeDef:
 
 def _count(spec: Spec) -> int:
     return 1 if spec is None else sum([_count(s) for s in spec[2]])
+
+
+def is_simple(spec: Spec) -> bool:
+    """Return whether a structure is of dicts, lists and (named) tuples: to JAX, the same."""
+    if spec is None:
+        return True
+    cls, _, children = spec
+    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
+    return (named or cls in (dict, list, tuple, type(None))) and all(map(is_simple, children))
 
 
 def show(spec: Spec) -> str:
