@@ -355,7 +355,7 @@ def sweep(
         else:
             _, y, a, b, first, slot = entry
             if first is not None and (rule := rules[0]) is not None:
-                ct = rule(g, y, a, b)
+                ct = rule(g, y, a, b)  # added as below: a call would cost a tenth of the operation
                 previous = slots[first]
                 if previous is None:
                     slots[first] = ct

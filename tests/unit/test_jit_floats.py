@@ -11,6 +11,7 @@ import pytest
 import funcgraph as fg
 from funcgraph.engines.numpy import compile
 from funcgraph.engines.numpy.floats import float_program
+from funcgraph.engines.numpy.loops import only_rows
 from funcgraph.engines.numpy.rewrite import rewrite
 
 X = np.array([0.3, -1.2, 0.0, 2.5])
@@ -148,3 +149,17 @@ def test_rows_from_loop_to_loop() -> None:
         with np.errstate(all="ignore"):
             for got, wanted in zip(compiled(x), fg.value_and_grad(loss)(x), strict=True):
                 np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_rows_that_somebody_looks_at_are_no_lists() -> None:
+    """Of results that only another scan reads, those that have to be finite are arrays as well."""
+
+    def f(x: Any, rows: Any) -> Any:
+        _, ys = fg.scan(lambda c, r: (c * r, np.sin(c)), x, rows)
+        return fg.scan(lambda c, y: (c + y * y, None), 0.0, ys)[0]
+
+    graph = fg.make_graph(f)(0.5, np.arange(1.0, 5.0))
+    scan = next(e for e in graph.equations if e.primitive.name == "scan")
+    rows = scan.outputs[1]
+    assert only_rows(scan, graph, ()) == {1}
+    assert only_rows(scan, graph, {rows}) == frozenset()

@@ -24,13 +24,13 @@ from funcgraph.engines.numpy.around import around
 from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
-from funcgraph.engines.numpy.expressions import expression, index_text, is_strong, statements
+from funcgraph.engines.numpy.expressions import expression, is_strong, statements
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.rewrite import rewrite
-from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, coverage
+from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, put_back
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
 from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float, put_together
@@ -203,7 +203,9 @@ class _Writer:
         if name == "copy":
             return [f"np.copyto({place}, {args[0]})"]
         if name == "index_sum":
-            return self._put_back(e, args, place)
+            shape, templates = e.attrs["shape"], e.attrs["templates"]
+            whole, lines = put_back(place, shape, templates, args, self.bind)
+            return lines if whole else [f"{place}.fill(0)", *lines]
         if name == "index_add":
             start = f"np.copyto({place}, {args[0]})" if args[0] != "0" else f"{place}.fill(0)"
             return [start, f"{self.bind(add_rows, 'add_rows')}({place}, {args[1]}, {args[2]})"]
@@ -217,16 +219,6 @@ class _Writer:
         by_place = _size(e.outputs[0]) < _SMALL and name not in ("maximum", "minimum")
         out = place if by_place else f"out={place}"  # those two warn of a third argument
         return [f"{self._ufunc(e)}({', '.join([*as_arrays(e, args, self.bind), out])})"]
-
-    def _put_back(self, e: Equation, args: list[str], place: str) -> list[str]:
-        """Return the lines that write arrays into their places: sums only where they meet."""
-        templates = e.attrs["templates"]
-        apart, all_over = coverage(e.attrs["shape"], templates)
-        sign = "=" if apart else "+="
-        parts = zip(args, templates, strict=True)
-        return [f"{place}.fill(0)"] * (not all_over or not apart) + [
-            f"{place}[{index_text(t, [], self.bind)}] {sign} {g}" for g, t in parts
-        ]
 
     def _is_better_turned(self, e: Equation) -> bool:
         """Return whether few rows are multiplied by the transpose of a large matrix.

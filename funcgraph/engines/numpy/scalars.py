@@ -33,7 +33,6 @@ _OWN = frozenset([
     "index_add", "stop_gradient", *FUNCTIONS,
 ])  # fmt: skip
 _DEEPEST = 20  # parentheses in parentheses
-_ZEROS = ("0", "0.0")  # x + 0 is x, but for the sign of a zero
 _NAMES = re.compile(r"\bt\d+\b")
 _MOST = {"getitem": 1, "index_add": 2}  # arguments: without arrays of indices
 _TEXTS = {

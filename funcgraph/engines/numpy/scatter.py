@@ -1,36 +1,53 @@
 """Sums of arrays in places of a larger one, faster than one by one.
 
-May import `core`, `ops.indexing`.
+May import `core`, `ops.indexing`, `engines.numpy.expressions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from funcgraph.core.graph import Equation, Var
+from funcgraph.engines.numpy.expressions import index_text
 from funcgraph.ops.indexing import ARRAY
 
-__all__ = ["add_rows", "are_rows_sorted", "coverage"]
+__all__ = ["add_rows", "are_rows_sorted", "put_back"]
 
 _WIDE = 8  # elements of a row
 _MANY = 1 << 13  # elements of all rows
 
 
-def coverage(shape: tuple[int, ...], templates: Sequence[Any]) -> tuple[bool, bool]:
-    """Return whether no element of an array is in two of some places, and whether all are in one.
+def put_back(
+    place: str,
+    shape: tuple[int, ...],
+    templates: Sequence[Any],
+    args: Sequence[str],
+    bind: Callable[[Any], str],
+) -> tuple[bool, list[str]]:
+    """Return the lines that write arrays into their places, and add where something is already.
 
     Args:
+      place: The text of the array, of zeros, into which they go.
       shape: That of the array.
       templates: The places, as indices of numbers and slices.
+      args: The texts of the arrays.
+      bind: Returns the name of an array.
+
+    Returns:
+      Whether all elements are written first, so that no zeros need be there; and the lines.
     """
-    count = np.zeros(shape, np.uint8)
-    for template in templates:
-        count[template] = np.minimum(count[template], 1) + 1
-    return bool(count.max(initial=0) < 2), bool(count.min(initial=1))
+    seen, whole, lines = np.zeros(shape, bool), True, []
+    for template, text in zip(templates, args, strict=True):
+        here = seen[template]
+        whole = whole and bool(np.all(here) or not np.any(here))
+        sign = "+=" if np.any(here) else "="
+        lines.append(f"{place}[{index_text(template, [], bind)}] {sign} {text}")
+        seen[template] = True
+    return whole and bool(seen.all()), lines
 
 
 def are_rows_sorted(e: Equation) -> bool:

@@ -1,6 +1,6 @@
 """Shorter ways through NumPy, which count where arrays are small.
 
-May import `core`, `ops.indexing`, `engines.numpy`.
+May import `core`, `engines.numpy`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.graph import Equation, Var
-from funcgraph.engines.numpy.expressions import index_text
 from funcgraph.engines.numpy.literals import made_text
+from funcgraph.engines.numpy.scatter import put_back
 
 __all__ = ["as_arrays", "is_by_dot", "is_of_one_float", "put_together"]
 
@@ -77,14 +77,8 @@ def put_together(
     else:
         return None
     aval = e.outputs[0].aval
-    seen, whole, lines = np.zeros(aval.shape, bool), True, []
-    for template, text in zip(templates, args, strict=True):
-        here = seen[template]
-        whole = whole and bool(np.all(here) or not np.any(here))
-        sign = "+=" if np.any(here) else "="
-        lines.append(f"{out}[{index_text(template, [], bind)}] {sign} {text}")
-        seen[template] = True
-    new = "empty" if whole and seen.all() else "zeros"
+    whole, lines = put_back(out, aval.shape, templates, args, bind)
+    new = "empty" if whole else "zeros"
     return [f"{out} = {made_text(new, aval.shape, aval.dtype)}", *lines]
 
 
