@@ -87,13 +87,22 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
+def warm_up(name: str) -> None:
+    """Import a subject's packages, and let it compute something: a library loads parts of itself
+    (compilers, kernels) when they are needed for the first time.
+    """
+    with contextlib.suppress(NotImplementedError):
+        workload = WORKLOADS["Rosenbrock gradient"]
+        run_of(workload, name, workload.arguments(n=3))()
+
+
 def first_calls(
     workload: Workload, args: Any, options: dict[str, Any], check: Callable[[str, Any], None]
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, Any]]]:
     """Return runs that are correct, and first figures of all subjects, or why there are none."""
     runs, figures = {}, {}
     for name in options["subjects"]:
-        SUBJECTS[name].make()  # imports
+        warm_up(name)
         try:
             with patience(options["patience"] if SUBJECTS[name].eager else 0):
                 runs[name] = run_of(workload, name, args)

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,9 +154,11 @@ def docs(environment: Environment) -> int:
 
 def test(environment: Environment, arguments: Sequence[str]) -> int:
     """Run linters, documentation and test suite, all to their ends; return the exit status."""
-    failed = lint(environment)
-    if docs(environment):
-        failed.append("sphinx")
+    with ThreadPoolExecutor() as pool:  # one core is enough for either
+        built = pool.submit(docs, environment)
+        failed = lint(environment)
+        if built.result():
+            failed.append("sphinx")
     print("== pytest", flush=True)
     status = environment.run(["python", "-m", "pytest", "-n", "auto", *arguments])
     if failed:
