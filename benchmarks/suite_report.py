@@ -6,14 +6,22 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+
+from suite_figures import (
+    BASE,
+    GOALS,
+    OURS,
+    PEERS,
+    Entry,
+    Goal,
+    beside_best,
+    more_than_eager,
+    ratio,
+    title,
+)
 
 __all__ = ["table", "update_docs"]
 
-Entry = dict[str, Any]
-BASE = "jax.jit"
-OURS = ("funcgraph xla", "funcgraph numpy", "funcgraph eager")
-PEERS = ("numpy by hand", "torch", "torch.compile", "autograd", "mygrad", "jax eager")
 DRAWN = (*OURS[:2], "numpy by hand", "torch", "torch.compile")
 # Convolutions, loops, many derivatives at once, tables: what has formulas of its own on XLA.
 RULES = (
@@ -37,23 +45,15 @@ def number(x: float | None, scale: float = 1.0, unit: str = "") -> str:
     return f"{x:,.{min(digits, 6)}f}{unit}"
 
 
-def ratio(entry: Entry, subject: str, key: str = "min", base: str = BASE) -> float | None:
-    """Return a figure of a subject, divided by another's."""
-    figures = entry["figures"]
-    mine, other = (figures.get(name, {}).get(key) for name in (subject, base))
-    return mine / other if mine and other else None
-
-
 # --- terminal ------------------------------------------------------------------------------------
 
 
 def table(entry: Entry) -> str:
     """Return the table of a workload and size."""
-    title = f"{entry['workload']}, {entry['size']}"
     if "failed" in entry:
-        return f"{title}: FAILED\n{entry['failed']}"
+        return f"{title(entry)}: FAILED\n{entry['failed']}"
     head = ("subject", "min ms", "median", f"/ {BASE}", "first ms", "fresh ms", "peak MB")
-    rows = [title, "  {:<18}{:>11}{:>11}{:>11}{:>11}{:>11}{:>9}".format(*head)]
+    rows = [title(entry), "  {:<18}{:>11}{:>11}{:>11}{:>11}{:>11}{:>9}".format(*head)]
     for name, f in entry["figures"].items():
         if "error" in f:
             rows.append(f"  {name:<18}{f['error']}")
@@ -110,7 +110,7 @@ def of_rules(entries: list[Entry]) -> str:
     what = (
         "convolutional and recurrent networks, Jacobian, Hessian, gradients per example, embedding"
     )
-    return f"Geometric mean of {OURS[0]} over {what}: {mean(some, OURS[0])}."
+    return f"Geometric mean of {OURS[0]} over {what}: {mean(some, OURS[0])} (goal: 0.6)."
 
 
 def starts(entries: list[Entry], key: str, unit: str, scale: float) -> str:
@@ -126,54 +126,38 @@ def starts(entries: list[Entry], key: str, unit: str, scale: float) -> str:
     return markdown(head, of_each(entries, cells))
 
 
-def beside_best(entry: Entry, key: str) -> float | None:
-    """Return the smallest figure of ours, divided by the smallest of the peers."""
-    figures = entry["figures"]
-    ours, peers = (
-        [x for name in names if (x := figures.get(name, {}).get(key))]
-        for names in (OURS, (BASE, *PEERS))
-    )
-    return min(ours) / min(peers) if ours and peers else None
-
-
 def first_calls(entries: list[Entry]) -> str:
     """Return the table of first calls in a process that is warm, beside eager mode."""
 
     def cells(e: Entry) -> list[str]:
         figures = e["figures"]
         firsts = [figures.get(name, {}).get("first") for name in (BASE, *OURS[:2])]
-        eager = figures.get(OURS[2], {}).get("min")
-        more = None if not eager or not firsts[2] else firsts[2] - 2 * eager
-        rest = "" if more is None else f"{1e3 * more:,.1f}"
+        eager, more = figures.get(OURS[2], {}).get("min"), more_than_eager(e)
+        rest = "" if more is None else f"{more:,.1f}"
         return [*(number(x, 1e3) for x in (*firsts, eager)), rest]
 
     head = (f"{BASE}, ms", *(f"{name}, ms" for name in OURS[:2]), "eager, every call, ms")
     return markdown(["workload", "size", *head, "numpy less 2x eager, ms"], of_each(entries, cells))
 
 
-def extremes(entries: list[Entry]) -> str:
-    """Return where each of some ratios is largest, and its median."""
-    numpy, eager = OURS[1:]
-    ratios: dict[str, Callable[[Entry], float | None]] = {
-        "time, fastest of ours / fastest peer": lambda e: beside_best(e, "min"),
-        f"time, {OURS[0]} / {BASE}": lambda e: ratio(e, OURS[0]),
-        f"time, {numpy} / {BASE}": lambda e: ratio(e, numpy),
-        f"time, {eager} / torch": lambda e: ratio(e, eager, base="torch"),
-        "gradient / value, funcgraph numpy": lambda e: ratio(e, numpy, base="numpy, value"),
-        f"first call in a warm process, {numpy} / {BASE}": lambda e: ratio(e, numpy, "first"),
-        f"first result of a fresh process, {numpy} / {BASE}": lambda e: ratio(e, numpy, "fresh"),
-        f"peak of memory, {numpy} / {BASE}": lambda e: ratio(e, numpy, "peak"),
-        "peak of memory, least of ours / least peer": lambda e: beside_best(e, "peak"),
-    }
-    rows = []
-    for name, of in ratios.items():
-        found = [(r, e) for e in entries if (r := of(e)) is not None]
-        if found:
-            largest, where = max(found, key=lambda pair: pair[0])
-            middle = statistics.median(r for r, _ in found)
-            place = f"{where['workload']}, {where['size']}"
-            rows.append([name, place, number(largest), number(middle), str(len(found))])
-    return markdown(["ratio", "largest at", "largest", "median", "of"], rows)
+def row_of(goal: Goal, entries: list[Entry]) -> list[str] | None:
+    """Return the row of a goal, None where nothing was measured that it is about."""
+    some = (e for e in entries if title(e).startswith(goal.where))
+    found = [(x, e) for e in some if (x := goal.of(e)) is not None]
+    if not found:
+        return None
+    largest, where = max(found, key=lambda pair: pair[0])
+    middle = statistics.median(x for x, _ in found)
+    most = "" if goal.most is None else f"{goal.most:g}"
+    verdict = "" if goal.most is None else "missed" if largest > goal.most else "reached"
+    place = "" if title(where) == goal.where else title(where)
+    return [goal.what, place, most, number(largest), number(middle), str(len(found)), verdict]
+
+
+def goals(entries: list[Entry]) -> str:
+    """Return where each of some figures is largest, and what it is to be at most."""
+    head = ["figure", "largest at", "goal", "largest", "median", "of", ""]
+    return markdown(head, filter(None, (row_of(goal, entries) for goal in GOALS)))
 
 
 def losses(entries: list[Entry]) -> str:
@@ -211,8 +195,8 @@ def page(entries: list[Entry]) -> str:
         "![Ratios to jax.jit at the largest sizes](benchmarks.png)",
         "### Time\n\nMinima in ms for jax.jit, for the others ratios to it.\n\n" + times(entries),
         of_rules(entries),
-        "### The largest ratios\n\nNumbers of workloads and sizes are in the last column.\n\n"
-        + extremes(entries),
+        "### Goals\n\nThe largest figure and the median, of so many workloads and sizes.\n\n"
+        + goals(entries),
         "### Where a peer is faster\n\n" + losses(entries),
         "### First call in a warm process\n\n"
         "Staging, compiling and running; beside eager mode, which does the same each time.\n\n"
