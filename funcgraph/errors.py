@@ -58,9 +58,20 @@ __all__ = [
 _LIBRARIES = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (__file__, numpy.__file__))
 
 
+class _Files(dict[str, bool]):
+    """Whether code of a file is of a library; learns as it is asked, for each frame of a stack."""
+
+    def __missing__(self, filename: str) -> bool:
+        known = self[filename] = filename.startswith((*_LIBRARIES, "<__array_function__"))
+        return known
+
+
+_FILES = _Files()
+
+
 def is_library(filename: str) -> bool:
     """Return whether code of this file is funcgraph's or NumPy's, not the user's."""
-    return filename.startswith(_LIBRARIES) or filename.startswith("<__array_function__")
+    return _FILES[filename]
 
 
 def _is_jax(names: dict[str, object]) -> bool:
@@ -72,7 +83,7 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not is_library(filename) and not _is_jax(frame.f_globals):
+        if not _FILES[filename] and not _is_jax(frame.f_globals):
             return f"{filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "<unknown>"

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Aval", "aval_of", "dtype_of", "is_inexact", "ndim_of", "promote", "shape_of"]
+__all__ = [
+    "Aval",
+    "aval_of",
+    "broadcast_shapes",
+    "dtype_of",
+    "is_inexact",
+    "ndim_of",
+    "promote",
+    "shape_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +84,31 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 def aval_of(x: Any) -> Aval:
     """Return the aval of any array-like."""
-    if type(x) is np.ndarray:
+    if isinstance(x, (np.ndarray, np.generic)):
         return Aval(x.shape, x.dtype)
     if isinstance(x, Aval):
         return x
+    known: Aval | None = _WEAK.get(type(x)) or getattr(x, "aval", None)
+    if type(known) is Aval:
+        return known
     value = x
     while hasattr(value, "value") and hasattr(value, "_trace"):
         value = value.value  # a tracer of a Python scalar is as weak as the scalar
-    staged = getattr(value, "aval", None)
-    if type(staged) is Aval and staged.weak is not None:
-        return staged
-    weak = _WEAK.get(type(value))
-    return Aval(tuple(shape_of(x)), np.dtype(dtype_of(x))) if weak is None else weak
+    known = _WEAK.get(type(value)) or getattr(value, "aval", None)
+    if type(known) is Aval and known.weak is not None:
+        return known
+    return Aval(tuple(shape_of(x)), np.dtype(dtype_of(x)))
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of arrays of these shapes together: NumPy's function, which is slow.
+
+    Most arrays have one shape, or are numbers.
+    """
+    different = {*shapes}
+    if len(different) == 2:
+        different.discard(())
+    return different.pop() if len(different) == 1 else np.broadcast_shapes(*shapes)
 
 
 def promote(*avals: Aval) -> np.dtype[Any]:

@@ -50,9 +50,11 @@ class Var:
 Atom = Var | bool | int | float | complex
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: that takes four times as long to make
 class Equation:
     """outputs = primitive(*inputs, **attrs), written by the user at `line` (file:line).
+
+    Equations are shared between graphs: they are never changed, but replaced.
 
     Args:
       primitive: The operation.
@@ -88,9 +90,11 @@ class Equation:
 
     def with_graphs(self, change: Callable[[Graph], Graph]) -> Equation:
         """Return the equation with each graph among the attributes changed; itself if none is."""
-        attrs = {name: _with_graphs(value, change) for name, value in self.attrs.items()}
-        same = all(attrs[name] is value for name, value in self.attrs.items())
-        return self if same else replace(self, attrs=attrs)
+        attrs = self.attrs
+        for name, value in self.attrs.items():
+            if (new := _with_graphs(value, change)) is not value:
+                attrs = {**attrs, name: new}
+        return self if attrs is self.attrs else replace(self, attrs=attrs)
 
 
 def _with_graphs(value: Any, change: Callable[[Graph], Graph]) -> Any:

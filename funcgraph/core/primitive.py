@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import Aval, aval_of, ndim_of
+from funcgraph.core.aval import Aval, aval_of, broadcast_shapes, ndim_of
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.trace import JAX, KIND, TRACER, UFUNCS, UNARY
 from funcgraph.errors import UnsupportedFunctionError
@@ -332,10 +332,16 @@ def register_ufunc(primitive: Primitive) -> None:
 
 def ufunc_aval(ufunc: Any) -> Callable[..., Aval]:
     """Return the shape/dtype rule of a NumPy ufunc with one output: broadcast and resolve."""
+    resolved: dict[Any, np.dtype[Any]] = {}
 
     def aval(*avals: Aval) -> Aval:
-        dtypes = tuple(a.dtype if a.weak is None else a.weak for a in avals)
-        shape = np.broadcast_shapes(*[a.shape for a in avals])
-        return Aval(shape, ufunc.resolve_dtypes((*dtypes, None))[-1])
+        dtypes = tuple([a.weak or a.dtype for a in avals])
+        shape = broadcast_shapes(*[a.shape for a in avals])
+        dtype = resolved.get(dtypes)
+        if dtype is None:
+            dtype = resolved[dtypes] = ufunc.resolve_dtypes((*dtypes, None))[-1]
+        first = avals[0]  # most results are like it
+        same = first.weak is None and first.dtype is dtype and first.shape == shape
+        return first if same else Aval(shape, dtype)
 
     return aval

@@ -143,10 +143,10 @@ class Stage(Trace):
         """Write the equation of an operation."""
         if not self.alive:
             leaked()
-        out = primitive.abstract(*args, **attrs)
-        tracers = [self.tracer(a) for a in (out if primitive.many else (out,))]
-        inputs = tuple(self.atom(a) for a in args)
-        results = tuple(t.var for t in tracers)
+        out = primitive.aval(*map(aval_of, args), **attrs)
+        tracers = tuple(map(self.tracer, out)) if primitive.many else (self.tracer(out),)
+        inputs = tuple(map(self.atom, args))
+        results = tuple([t.var for t in tracers])
         again = replayed.get()
         if again is not None and again.primitive is primitive:
             # A loop that is differentiated has further outputs, behind its own.
@@ -156,7 +156,7 @@ class Stage(Trace):
                 if names is not None and old in names.depths:
                     names.depths[v] = names.depths[old]
         self.equations.append(Equation(primitive, inputs, results, attrs, *origin()))
-        return tuple(tracers) if primitive.many else tracers[0]
+        return tracers if primitive.many else tracers[0]
 
 
 def _name_outside(x: Any) -> str:
