@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,13 @@ _OWN = frozenset([
     "index_add", "stop_gradient", *FUNCTIONS,
 ])  # fmt: skip
 _DEEPEST = 20  # parentheses in parentheses
-_NAMES = re.compile(r"\bt\d+\b")
+_NAMES = re.compile(r"\b(t\d+)\b")
+# Of single numbers, without the way through NumPy.
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
+    "divide": operator.truediv, "power": operator.pow, "negative": operator.neg,
+    "square": lambda x: x * x, **{name: operator.methodcaller(name) for name in FUNCTIONS},
+}  # fmt: skip
 _MOST = {"getitem": 1, "index_add": 2}  # arguments: without arrays of indices
 _TEXTS = {
     "greater": "{0} > {1}", "greater_equal": "{0} >= {1}", "less": "{0} < {1}",
@@ -73,11 +79,12 @@ class _Number:
     def new(self, expression: str) -> _Number:
         """Write a line; return the number it assigns."""
         lines = self.body.lines
-        name = f"t{len(lines)}"
-        lines.append(f"{name} = {expression}")
-        return _Number(name, self.body)
+        lines.append(expression)
+        return _Number(f"t{len(lines) - 1}", self.body)
 
     def _binary(self, symbol: str, a: Any, b: Any) -> Any:
+        if type(a) is type(b) is _Number and a.value is b.value is None and symbol != "power":
+            return self.new(f"{a.text} {symbol} {b.text}")
         x, y = _known(a), _known(b)
         if x is not None and y is not None:
             value = _OPERATORS[symbol](x, y)
@@ -231,7 +238,7 @@ class Body:
         for v, kinds in (*((v, "fb") for v in made), *((v, "fbi") for v in graph.inputs)):
             if not _is_number(v.aval, kinds) or math.prod(v.aval.shape) > largest:
                 raise UnsupportedError
-        self.lines: list[str] = []
+        self.lines: list[str] = []  # what is assigned to t0, t1, ...
         self.finite: dict[str, None] = {}  # what has to be so
         self.env: dict[Var, Any] = {}
         self.inputs: list[list[str]] = []
@@ -252,20 +259,22 @@ class Body:
         self.outputs = [[_text(x) for x in np.ravel(self._value(v))] for v in graph.outputs]
 
     def _numbers(self, numbers: list[_Number], shape: tuple[int, ...]) -> Any:
+        if not shape:
+            return numbers[0]
         out = np.empty(len(numbers), object)
         out[:] = numbers
         return out.reshape(shape)
 
     def nested(self) -> list[str]:
         """Return the lines, in which what is read once is written where it is read."""
-        results = [*self.finite, *(text for texts in self.outputs for text in texts)]
+        results = {*self.finite, *(text for texts in self.outputs for text in texts)}
         lines = _nested(self.lines, results)
         if self.finite:
             lines.append(f"if {not_finite(self.finite)}: raise ArithmeticError")
         return lines
 
     def _value(self, atom: Any) -> Any:
-        return self.env[atom] if isinstance(atom, Var) else atom
+        return self.env[atom] if type(atom) is Var else atom
 
     def _equation(self, e: Any) -> None:
         name, (out, *more) = e.primitive.name, e.outputs
@@ -276,20 +285,26 @@ class Body:
             result = self._elementwise(_TEXTS[name], values, out.aval)
         elif name == "convert" and e.inputs[0].aval.dtype == np.float64:
             result = values[0]
+        elif not out.aval.shape and name in _ARITHMETIC:
+            result = _ARITHMETIC[name](*values)
         elif name in _OWN and len(values) <= _MOST.get(name, len(values)):
+            values = [_array(v, ()) if isinstance(v, _Number) else v for v in values]
             attrs = {**e.attrs, "dtype": object} if "dtype" in e.attrs else e.attrs
             result = e.primitive.numpy(*values, **attrs)
         else:
             raise UnsupportedError
-        self.env[out] = _array(result, out.aval.shape)
+        if out.aval.shape:
+            result = _array(result, out.aval.shape)
+        self.env[out] = result[()] if isinstance(result, np.ndarray) else result
 
     def _elementwise(self, text: str, values: Any, aval: Aval) -> Any:
-        shape = aval.shape
+        shape, one = aval.shape, _Number("", self)
         if aval.dtype == np.float64:  # it chooses between numbers, which are floats then
             values = [float(v) if type(v) is int else v for v in values]
+        if not shape:
+            return one.new(text.format(*map(_text, values)))
         out = np.empty(shape, object)
         columns = [np.broadcast_to(_array(v, np.shape(v)), shape) for v in values]
-        one = _Number("", self)
         for at in np.ndindex(shape):
             out[at] = one.new(text.format(*[_text(c[at]) for c in columns]))
         return out
@@ -300,18 +315,21 @@ def not_finite(texts: Iterable[str]) -> str:
     return " + ".join(f"{t} * 0.0" for t in texts) + " != 0.0"
 
 
-def _nested(lines: list[str], results: list[str]) -> list[str]:
-    """Return the lines with those that are read once, in another line, written there."""
-    count = Counter(name for text in lines for name in _NAMES.findall(text))
+def _nested(lines: list[str], results: Collection[str]) -> list[str]:
+    """Return assignments to t0, t1, ...; what is read once, in another line, is written there."""
+    parts = [_NAMES.split(text) for text in lines]  # every other part is a name
+    count = Counter(name for line in parts for name in line[1::2])
     inner: dict[str, tuple[str, int]] = {}
     out = []
-    for line in lines:
-        name, _, text = line.partition(" = ")
-        parts = [inner[n] for n in _NAMES.findall(text) if n in inner]
-        depth = 1 + max((d for _, d in parts), default=0)
-        text = _NAMES.sub(lambda m: f"({inner[m[0]][0]})" if m[0] in inner else m[0], text)
-        if count[name] == 2 and name not in results and depth < _DEEPEST:
-            inner[name] = text, depth
+    for k, line in enumerate(parts):
+        name, depth = f"t{k}", 1
+        for place in range(1, len(line), 2):
+            if line[place] in inner:
+                line[place], below = inner[line[place]]
+                depth = max(depth, below + 1)
+        text = "".join(line)
+        if count[name] == 1 and name not in results and depth < _DEEPEST:
+            inner[name] = f"({text})", depth
         else:
             out.append(f"{name} = {text}")
     return out
