@@ -34,13 +34,13 @@ _CHEAP = VIEWS - {"broadcast"} | {"convert", "where", "reduce_sum"}
 
 def hoist(graph: Graph) -> Graph:
     """Return an equal graph with less work in the bodies of its loops, the inner ones first."""
+    if not any(e.attrs and e.subgraphs for e in graph.equations):
+        return graph
     equations: list[Equation] = []
     constants = dict(graph.constants)
-    read = {v for v in graph.outputs if isinstance(v, Var)}
-    read.update(v for e in graph.equations for v in e.inputs if isinstance(v, Var))
+    read = set(_variables(graph.outputs)).union(*(_variables(e.inputs) for e in graph.equations))
     for e in graph.equations:
-        if e.subgraphs:
-            e = e.with_graphs(hoist)
+        e = e.with_graphs(hoist)
         if e.primitive.name == "scan":
             equations += _Loop(e, constants, read).apart()
         else:

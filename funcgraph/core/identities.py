@@ -31,9 +31,9 @@ class Program(NamedTuple):
 
     def number(self, x: Atom) -> Any:
         """Return the number that an atom, or all of its elements, are; None if it is not known."""
-        while isinstance(x, Var) and (spread := self.before(x, "broadcast")) is not None:
+        while type(x) is Var and (spread := self.before(x, "broadcast")) is not None:
             x = spread.inputs[0]
-        if not isinstance(x, Var):
+        if type(x) is not Var:
             return x
         value = self.constants.get(x)
         if not isinstance(value, np.ndarray | np.generic) or not value.size:
@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
     def before(self, x: Atom, *names: str) -> Equation | None:
         """Return the equation that made x, if it is one of these operations."""
-        e = self.made.get(x) if isinstance(x, Var) else None
+        e = self.made.get(x) if type(x) is Var else None
         return e if e is not None and e.primitive.name in names else None
 
 

@@ -6,6 +6,7 @@ May import `core`.
 from __future__ import annotations
 
 import weakref
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,12 @@ _LARGE = 1 << 20  # bytes of arguments beyond which nothing is computed ahead
 
 def prune(graph: Graph) -> Graph:
     """Return the graph without equations and constants that no output depends on."""
-    needed = {v for v in graph.outputs if isinstance(v, Var)}
+    needed: set[Atom] = set(graph.outputs)
     kept: list[Equation] = []
     for e in reversed(graph.equations):
-        if any(v in needed for v in e.outputs):
+        if not needed.isdisjoint(e.outputs):
             kept.append(e)
-            needed.update(v for v in e.inputs if isinstance(v, Var))
+            needed.update(e.inputs)
     constants = {v: value for v, value in graph.constants.items() if v in needed}
     return Graph(graph.inputs, tuple(kept[::-1]), graph.outputs, constants)
 
@@ -71,15 +72,16 @@ class _Simplifier:
         self.program = Program(self.constants, {})
         self.equations: list[Equation] = []
 
-    def now(self, x: Atom) -> Atom:
-        return self.same.get(x, x) if type(x) is Var else x
-
     def run(self) -> Graph:
         self.share_constants()
         for e in self.graph.equations:
             self.visit(e)
-        outputs = tuple(map(self.now, self.graph.outputs))
+        outputs = self.now(self.graph.outputs)
         return prune(Graph(self.graph.inputs, tuple(self.equations), outputs, self.constants))
+
+    def now(self, atoms: tuple[Atom, ...]) -> tuple[Atom, ...]:
+        same: dict[Any, Atom] = self.same
+        return tuple([same.get(x, x) for x in atoms])
 
     def share_constants(self) -> None:
         """Keep one of several small constants with the same elements."""
@@ -91,8 +93,9 @@ class _Simplifier:
                     self.same[v] = first
 
     def visit(self, e: Equation) -> None:
-        attrs = e.with_graphs(simplify).attrs if e.attrs else e.attrs
-        e = Equation(e.primitive, tuple(map(self.now, e.inputs)), e.outputs, attrs, e.line, e.scope)
+        attrs, inputs = e.with_graphs(simplify).attrs, self.now(e.inputs)
+        if attrs is not e.attrs or inputs != e.inputs:
+            e = Equation(e.primitive, inputs, e.outputs, attrs, e.line, e.scope)
         while (rule := IDENTITIES.get(e.primitive.name)) is not None:
             found = rule(e, self.program)
             if not isinstance(found, Equation):
@@ -121,18 +124,19 @@ class _Simplifier:
 
         Not random numbers, nor what holds functions or graphs.
         """
+        for x in e.inputs:
+            if type(x) is Var and x not in self.constants:
+                return False
         if e.primitive.many or isinstance(e.primitive.derivative, General):
             return False
         if not e.inputs or e.primitive.name.startswith("random"):
-            return False
-        if not all(type(x) is not Var or x in self.constants for x in e.inputs):
             return False
         values = [self.constants[x] if type(x) is Var else x for x in e.inputs]
         if any(KIND[type(v)] != NUMPY for v in values):
             return False
         sizes = [v.nbytes if isinstance(v, np.ndarray | np.generic) else 0 for v in values]
         (out,) = e.outputs
-        wanted = int(np.prod(out.aval.shape)) * out.aval.dtype.itemsize
+        wanted = prod(out.aval.shape) * out.aval.dtype.itemsize
         if sum(sizes) > _LARGE or wanted > sum(sizes) + _SMALL or out.aval.weak is not None:
             return False
         try:

@@ -7,6 +7,7 @@ to pairs of operands without repeated labels.
 from __future__ import annotations
 
 import string
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _outer(a: Any, b: Any) -> Any:
 def _rows(x: Any) -> Any:
     """Join all axes but the last."""
     n = shape_of(x)[-1]
-    return reshape(x, shape=(int(np.prod(shape_of(x)[:-1])), n))
+    return reshape(x, shape=(prod(shape_of(x)[:-1]), n))
 
 
 def _matmul_first(g: Any, a: Any, b: Any) -> Any:

@@ -8,7 +8,7 @@ May import `core`, `engines.numpy`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -30,20 +30,18 @@ class _Chain:
     sums: set[Var] = field(default_factory=set)  # complete behind the chain only
 
 
-def chained(
-    graph: Graph, writes: Callable[[Equation], bool], first: int
-) -> tuple[Graph, list[range]]:
+def chained(graph: Graph, blocks: Collection[Equation], first: int) -> tuple[Graph, list[range]]:
     """Return the graph in an order in which chains are together, and the runs of that order.
 
     Args:
       graph: The program.
-      writes: Says of an equation whether it is elementwise, and written into memory that is there.
+      blocks: The equations that are elementwise, and written into memory that is there.
       first: An equation before which no other is moved, nor the other way round.
 
     Returns:
       The graph, and ranges of equations: those of a chain, or single ones.
     """
-    makers = _Chains(graph, writes)
+    makers = _Chains(graph, blocks)
     runs = makers.run(range(first)) + makers.run(range(first, len(graph.equations)))
     equations = tuple(graph.equations[k] for run in runs for k in run)
     ranges, start = [], 0
@@ -59,10 +57,10 @@ class _Chains:
     Open chains do not depend on each other, so two of them can become one.
     """
 
-    def __init__(self, graph: Graph, writes: Callable[[Equation], bool]) -> None:
+    def __init__(self, graph: Graph, blocks: Collection[Equation]) -> None:
         self.equations: Sequence[Equation] = graph.equations
         self.owners = owners(graph)
-        self.writes = writes
+        self.blocks = blocks
         self.open: dict[_Chain, None] = {}  # in the order of their first members
         self.chain_of: dict[Var, _Chain] = {}  # of results and sums, those of closed ones too
         self.runs: list[list[int]] = []
@@ -81,14 +79,17 @@ class _Chains:
                 summed.sums.update(e.outputs)
                 self.chain_of.update((v, summed) for v in e.outputs)
             else:
-                heavy = any(_elements(v) >= BLOCK for v in (*e.inputs, *e.outputs))
-                self.close(list(self.open) if heavy else self.read_by(e))
+                if self.open:
+                    heavy = any(_elements(v) >= BLOCK for v in (*e.inputs, *e.outputs))
+                    self.close(list(self.open) if heavy else self.read_by(e))
                 self.runs.append([k])
         self.close(list(self.open))
         return self.runs
 
     def read_by(self, e: Equation) -> list[_Chain]:
         """Return the open chains that an equation reads, in order."""
+        if not self.open:
+            return []
         found = {self.chain_of[v] for v in e.inputs if v in self.chain_of}
         return sorted((c for c in found if c in self.open), key=lambda c: c.opened)
 
@@ -98,8 +99,10 @@ class _Chains:
         Not if it looks into an array of this shape in another way: one block of the result may be
         written over what the next one would read there.
         """
+        if e not in self.blocks or _elements(e.outputs[0]) < _LARGE:
+            return False
         shape = e.outputs[0].aval.shape
-        if _elements(e.outputs[0]) < _LARGE or shape[0] < 2 * rows_of(shape) or not self.writes(e):
+        if shape[0] < 2 * rows_of(shape):
             return False
         arrays = [v for v in e.inputs if isinstance(v, Var)]
         views = [(self.owners.get(v, v), v) for v in arrays]

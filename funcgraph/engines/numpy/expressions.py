@@ -6,6 +6,7 @@ May import `core`, `ops.indexing`, `engines.numpy.literals`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ def expression(e: Equation, args: list[str], bind: Bind) -> str | None:
         x = args[0] if is_strong(e.inputs[0]) else f"np.asarray({args[0]})"
         return f"{x}[{index_text(attrs['template'], args[1:], bind)}]"
     if name == "einsum_pair":
-        big = sum(int(np.prod(_aval(a).shape)) for a in e.inputs) > 4096
+        big = sum(prod(_aval(a).shape) for a in e.inputs) > 4096
         return f"np.einsum({attrs['spec']!r}, {args[0]}, {args[1]}, optimize={big})"
     return None
 

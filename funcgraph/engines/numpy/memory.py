@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def _keep(owner: Any, size: int) -> None:
 
 
 def _bytes(avals: Sequence[Aval]) -> int:
-    return sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in avals)
+    return sum(prod(a.shape) * a.dtype.itemsize for a in avals)
 
 
 class Workspaces:

@@ -67,7 +67,7 @@ class Plan:
 
     Args:
       graph: The program.
-      writes: Says of an equation whether its result can be written into memory that is there.
+      planned: The equations whose results can be written into memory that is there.
       donated: Numbers of the inputs whose memory may be taken.
       first: The first equation that may write there.
       workspace: Whether there is one; otherwise memory is new where it is needed.
@@ -77,7 +77,7 @@ class Plan:
     def __init__(
         self,
         graph: Graph,
-        writes: Callable[[Equation], bool],
+        planned: Collection[Equation],
         donated: Sequence[int],
         first: int = 0,
         rows: Collection[Var] = (),
@@ -95,9 +95,7 @@ class Plan:
         self.fixed = {*self._handed_out, *graph.inputs, *graph.constants}
         self.last: dict[Var, int] = {}
         for k, e in enumerate(graph.equations):
-            for atom in (*e.inputs, *e.outputs):
-                if isinstance(atom, Var):
-                    self.last[self.root.get(atom, atom)] = k
+            self.last.update((v, k) for v in self._roots(e))
         self.slots: list[Aval] = []  # of the workspace
         self.outputs: list[Output] = []
         self._place: dict[Var, str] = {}
@@ -112,14 +110,14 @@ class Plan:
         self._donor_of: dict[Var, int] = {}
         self._promised: dict[Var, Var] = {}  # what will be handed over to an output
         self._first = first
-        self._look_ahead(graph, writes)
+        self._look_ahead(graph, planned)
 
-    def _look_ahead(self, graph: Graph, writes: Callable[[Equation], bool]) -> None:
+    def _look_ahead(self, graph: Graph, planned: Collection[Equation]) -> None:
         """Find for each result a donor, or an argument in whose memory it will be written."""
         made = {v: e for e in graph.equations for v in e.outputs}
         for k in range(len(graph.equations) - 1, -1, -1):
             e = graph.equations[k]
-            if not writes(e) or not (
+            if e not in planned or not (
                 e.outputs[0] in self._handed_out or e.outputs[0] in self._promised
             ):
                 continue
@@ -129,7 +127,7 @@ class Plan:
                 self._donor_of[out] = donor
                 continue
             for v in self.overwritable(e):
-                if self._ends(v, k, out) and v in made and writes(made[v]):
+                if self._ends(v, k, out) and v in made and made[v] in planned:
                     self._promised[v] = self._promised.get(out, out)
                     break
 
@@ -234,11 +232,16 @@ class Plan:
         self.outputs.append(Output(out.aval, places, donor))
         return f"o[{len(self.outputs) - 1}]"
 
+    def _roots(self, e: Equation) -> Iterable[Var]:
+        """Return in whose memory the arguments and results of an equation are, each once."""
+        root = self.root
+        atoms = (*e.inputs, *e.outputs)  # a dict has an order, unlike a set
+        return dict.fromkeys([root.get(v, v) for v in atoms if type(v) is Var])
+
     def release(self, k: int, e: Equation) -> list[Var]:
         """Free what equation k was the last to use; return the variables to forget."""
         ends = []
-        atoms = [v for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
-        for v in dict.fromkeys(self.root.get(v, v) for v in atoms):  # in order, unlike a set
+        for v in self._roots(e):
             if self.last[v] == k and v not in self.fixed:
                 ends.append(v)
                 place = self._place.pop(v, "")

@@ -63,7 +63,7 @@ _LOOPS: dict[str, Callable[..., Any]] = {"scan": scan_loop, "while": while_loop}
 
 
 def _size(v: Any) -> int:
-    return int(np.prod(v.aval.shape)) * int(v.aval.dtype.itemsize)
+    return prod(v.aval.shape) * int(v.aval.dtype.itemsize)
 
 
 def _is_ufunc(e: Equation) -> bool:
@@ -102,11 +102,6 @@ def _writes(e: Equation, least: int = _SMALL) -> bool:
     return _is_ufunc(e) or _is_copy(e) or (e.primitive.name == "where" and _by_bits(e))
 
 
-def _writes_blocks(e: Equation) -> bool:
-    """Return whether, moreover, a block of the result depends on the same block of arguments."""
-    return _writes(e) and e.primitive.name not in WHOLE
-
-
 def _writes_row(e: Equation) -> bool:
     """Return whether a small result, too, is written into its row of a stack."""
     return e.primitive.name != "where" and _writes(e, 1)
@@ -122,6 +117,9 @@ class _Writer:
       watched: What has to be finite.
       finite: Says whether arrays are.
       rows: What is written into memory that is there even if it is small.
+
+    Attributes:
+      planned: The equations whose results are written into memory that is there.
     """
 
     def __init__(
@@ -141,21 +139,22 @@ class _Writer:
         self.passed_on = {graph.inputs[k] for k in donated if times[graph.inputs[k]] == 1}
         self.watched = set(watched)  # what has to be finite
         self.finite = finite
-        graph, self.runs = chained(graph, _writes_blocks, first)
+        large = {e for e in graph.equations if _writes(e)}
+        # Of these, a block of the result depends on the same block of the arguments.
+        blocks = {e for e in large if e.primitive.name not in WHOLE}
+        graph, self.runs = chained(graph, blocks, first)
+        small = {e for e in graph.equations if self.rows and e.outputs[0] in self.rows}
+        self.planned = large | {e for e in small if _writes_row(e)}
         self.graph = graph
         self.names = {v: f"v_{n}" for v, n in names_of(graph).items()}
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
         self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
-        self.plan = Plan(graph, self.writes, donated, first, self.rows, not sparing)
+        self.plan = Plan(graph, self.planned, donated, first, self.rows, not sparing)
         self.views: dict[Var, list[Var]] = {}
         for v, root in self.plan.root.items() if sparing else ():
             if v is not root:
                 self.views.setdefault(root, []).append(v)
-
-    def writes(self, e: Equation) -> bool:
-        """Return whether the result of an equation is written into memory that is there."""
-        return _writes(e) or (e.outputs[0] in self.rows and _writes_row(e))
 
     def bind(self, value: Any, prefix: str = "k") -> str:
         """Return a name for a value that the program uses."""
@@ -169,7 +168,7 @@ class _Writer:
     def equation(self, k: int, e: Equation) -> None:
         args = [self.text(a) for a in e.inputs]
         outs = [self.names[v] for v in e.outputs]
-        if self.writes(e):
+        if e in self.planned:
             place = self._place(k, e)
             self.lines += [*self.written(e, args, place), f"{outs[0]} = {place}"]
         else:

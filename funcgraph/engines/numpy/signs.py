@@ -59,10 +59,11 @@ def _sum(e: Equation, opposite: dict[Any, Var]) -> Equation:
 
 def _product(e: Equation, opposite: dict[Any, Var]) -> list[Equation]:
     """Return a product or quotient of what is not negated, and its opposite if need be."""
-    inputs: Any = tuple(opposite.get(v, v) for v in e.inputs)
-    count = sum(v in opposite for v in e.inputs)
+    inputs: Any = tuple([opposite.get(v, v) for v in e.inputs])
+    if inputs == e.inputs:
+        return [e]
     (out,) = e.outputs
-    if count != 1:
+    if all(v in opposite for v in e.inputs):
         return [replace(e, inputs=inputs)]
     positive = opposite[out] = Var(out.aval)
     negation = Equation(REGISTRY["negative"], (positive,), (out,), {}, e.line, e.scope)
