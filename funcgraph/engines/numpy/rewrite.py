@@ -7,6 +7,7 @@ What may change is the last bit of sums of products, and the sign of a zero that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -25,8 +26,12 @@ __all__ = ["rewrite"]
 
 def rewrite(graph: Graph) -> Graph:
     """Return an equal graph with fewer passes over large arrays."""
-    graph = _without_zeros(_without_inner_axes(_side_by_side(_written_out(graph))))
-    return prune(_without_broadcasts(_scaled_before(_negated_after(_copied_once(graph)))))
+    graph = _written_out(graph)
+    names = {e.primitive.name for e in graph.equations}
+    for name, change in _PASSES.items():
+        if name in names:
+            graph = change(graph)
+    return prune(graph)
 
 
 def _uses(graph: Graph) -> dict[Any, int]:
@@ -299,3 +304,14 @@ def _with_input(e: Equation, k: int, source: Any) -> Equation:
     if np.broadcast_shapes(*shapes) != e.outputs[0].aval.shape:
         return e
     return Equation(e.primitive, inputs, e.outputs, e.attrs, e.line, e.scope)
+
+
+# What is done, in this order, to a graph that has an operation of this name.
+_PASSES: dict[str, Callable[[Graph], Graph]] = {
+    "index_sum": _side_by_side,
+    "index_add": _without_zeros,
+    "transpose": _copied_once,
+    "negative": _negated_after,
+    "matmul": lambda graph: _scaled_before(_without_inner_axes(graph)),
+    "broadcast": _without_broadcasts,
+}

@@ -39,7 +39,11 @@ def with_fewer_signs(graph: Graph) -> Graph:
             equations.append(e)
         elif name in ("add", "subtract"):
             equations.append(_sum(e, opposite))
-        elif name in ("multiply", "divide") and _ABSORB.issuperset(readers[e.outputs[0]]):
+        elif (
+            name in ("multiply", "divide")
+            and not opposite.keys().isdisjoint(e.inputs)
+            and _ABSORB.issuperset(readers[e.outputs[0]])
+        ):
             equations += _product(e, opposite)
         else:
             equations.append(e)
@@ -60,8 +64,6 @@ def _sum(e: Equation, opposite: dict[Any, Var]) -> Equation:
 def _product(e: Equation, opposite: dict[Any, Var]) -> list[Equation]:
     """Return a product or quotient of what is not negated, and its opposite if need be."""
     inputs: Any = tuple([opposite.get(v, v) for v in e.inputs])
-    if inputs == e.inputs:
-        return [e]
     (out,) = e.outputs
     if all(v in opposite for v in e.inputs):
         return [replace(e, inputs=inputs)]
