@@ -172,19 +172,15 @@ class Funcgraph(Library):
         self.hessian, self.jacobian, self.scan = fg.hessian, fg.jacobian, fg.scan
         self.relu, self.gelu, self.sigmoid = fg.nn.relu, fg.nn.gelu, fg.nn.sigmoid
         self.softmax, self.max_pool = fg.nn.softmax, lambda x: fg.nn.max_pool(x, 2)
-        self.jax = Jax() if backend == "xla" else None
+        if backend == "xla":
+            jax = Jax()
+            self.arrays, self.ready = jax.arrays, jax.ready
 
     def per_example(self, f: Function) -> Function:
         return self.fg.vmap(self.fg.grad(f), (None, 0, 0))
 
     def compiled(self, derivative: Function) -> Function:
         return self.fg.jit(derivative, backend=self.backend) if self.backend else derivative
-
-    def arrays(self, args: Any) -> Any:
-        return self.jax.arrays(args) if self.jax else args
-
-    def ready(self, result: Any) -> Any:
-        return self.jax.ready(result) if self.jax else result
 
     def solve_triangular(self, a: Any, b: Any) -> Any:
         return importlib.import_module("funcgraph.scipy.linalg").solve_triangular(a, b, lower=True)

@@ -149,10 +149,6 @@ class Jitted:
         self._static = static
         self._options = options
         self._entries: OrderedDict[Any, Entry] = OrderedDict()
-        budget = "memory_budget" in options
-        self._may_be_direct = backend == "xla" and not static and not budget
-        self._engine: Any = None  # on XLA: see Direct there
-        self._direct: Any = None
         self._compilations: list[tuple[Any, str]] = []  # keys and lines
         self._hits = 0
         self._straight = Straight()  # on NumPy: past all that a call has to find out
@@ -174,25 +170,13 @@ class Jitted:
             if found is not NotImplemented:
                 self._hits += 1
                 return found
-        engine, direct = self._engine, self._direct
-        if direct is not None:
-            try:
-                found = direct(*args, **kwargs)
-            except (TypeError, ValueError):  # refused; what is wrong, if anything, is said below
-                self._direct = engine.careful
-            else:
-                self._hits += 1
-                return found
         leaves, structure, static = self._flatten(*snapshot((args, kwargs)))
         entry = self._entry(leaves, structure, static)
         if entry.closed_over or not are_plain(leaves, self._backend):
             if (names := named.get()) is not None and names.whole:  # people read lines, no calls
                 return run(self._fun, args, kwargs)
             outs = jit_call(*leaves, *entry.closed_over, graph=entry.graph, backend=self._backend)
-        elif entry.kept and self._may_be_direct and engine is None:
-            xla = importlib.import_module("funcgraph.engines.xla")
-            self._engine = engine = xla.Direct(self._staged, self._options)
-            self._direct = engine.run
+        elif entry.kept and self._takes_shortcut():
             self._hits -= 1
             return self(*args, **kwargs)
         else:
@@ -203,12 +187,9 @@ class Jitted:
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
         return tree.unflatten(entry.structure, outs)
 
-    def _staged(self, args: Any, kwargs: Any) -> Any:
-        """Return graph, leaves, and structures of arguments and result, for one jax.jit of all."""
-        leaves, structure, static = self._flatten(args, kwargs)
-        entry = self._entry(leaves, structure, static)
-        self._hits -= 1  # the call is counted when it returns
-        return (entry.graph, leaves, structure, entry.structure) if entry.kept else None
+    def _takes_shortcut(self) -> bool:
+        """Return whether a shortcut past all this was made just now."""
+        return False
 
     def _inspected(self, args: Any, kwargs: Any) -> Any:
         """Run the function itself, operation by operation, on its arguments under inspection."""
@@ -400,7 +381,6 @@ class Jitted:
     def clear_cache(self) -> None:
         """Forget all compiled programs of this function."""
         self._entries.clear()
-        self._engine = self._direct = None
         self._compilations.clear()
         self._hits = 0
         self._straight = Straight()
@@ -486,7 +466,10 @@ def jit(
         options["donate_argnums"] = numbers
     if memory_budget is not None:
         options["memory_budget"] = bytes_of(memory_budget)
-    return Jitted(fun, backend, static_set(fun, static_argnums, static_argnames), options)
+    cls = Jitted
+    if backend == "xla":
+        cls = importlib.import_module("funcgraph.transforms.on_xla").OnXLA
+    return cls(fun, backend, static_set(fun, static_argnums, static_argnames), options)
 
 
 def clear_caches() -> None:

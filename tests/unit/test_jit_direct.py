@@ -145,6 +145,19 @@ def test_donated_arguments(flag: bool) -> None:
         assert w.is_deleted() and not x.is_deleted()
 
 
+def test_functions_that_were_forgotten_are_compiled_again(flag: bool) -> None:
+    calls = []
+    f = fg.jit(lambda x: calls.append(None) or x * 2.0, backend="xla")
+    for n in (1, 2):
+        assert [f(np.ones(1)).tolist() for _ in range(3)] == [[2.0]] * 3
+        assert f.cache_info()[:2] == (2, 1) and len(calls) == n
+        with fg.debug_nans():
+            assert f(np.ones(1)).tolist() == [2.0]
+        assert len(calls) == n + 1
+        calls.pop()
+        f.clear_cache()
+
+
 def test_a_function_that_is_gone_is_forgotten(flag: bool) -> None:
     def f(x: Any) -> Any:
         return x + 1
