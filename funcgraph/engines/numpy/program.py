@@ -33,7 +33,14 @@ from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, put_back
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
 from funcgraph.engines.numpy.signs import with_fewer_signs
-from funcgraph.engines.numpy.small import as_arrays, is_by_dot, is_of_one_float, put_together
+from funcgraph.engines.numpy.small import (
+    as_arrays,
+    is_by_dot,
+    is_of_one_float,
+    put_together,
+    sum_by_dot,
+    with_names,
+)
 from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["Program"]
@@ -217,6 +224,8 @@ class _Writer:
             return [by_columns(e, self._ufunc(e), args, place)]
         by_place = _size(e.outputs[0]) < _SMALL and name not in ("maximum", "minimum")
         out = place if by_place else f"out={place}"  # those two warn of a third argument
+        if is_by_dot(e):
+            return [f"{args[0]}.dot({args[1]}, {place})"]
         return [f"{self._ufunc(e)}({', '.join([*as_arrays(e, args, self.bind), out])})"]
 
     def _is_better_turned(self, e: Equation) -> bool:
@@ -269,8 +278,6 @@ class _Writer:
         self._forget(ends, inside)
 
     def _ufunc(self, e: Equation) -> str:
-        if is_by_dot(e):
-            return "np.dot"
         ufunc = e.primitive.numpy
         name = ufunc.__name__
         return f"np.{name}" if getattr(np, name, None) is ufunc else self.bind(ufunc, name)
@@ -318,7 +325,7 @@ class _Writer:
         if _is_ufunc(e):
             args = as_arrays(e, args, self.bind)
         if is_by_dot(e):
-            return f"np.dot({args[0]}, {args[1]})"
+            return f"{args[0]}.dot({args[1]})"
         if isinstance(e.primitive.numpy, np.ufunc) and not hasattr(np, e.primitive.numpy.__name__):
             return f"{self._ufunc(e)}({', '.join(args)})"
         text = expression(e, args, self.bind)
@@ -327,8 +334,10 @@ class _Writer:
     def _sum_by_product(self, e: Equation, x: str) -> str | None:
         """Return a sum over one axis, or over all but the last, as a product with ones: by BLAS."""
         aval, axes = e.inputs[0].aval, e.attrs["axes"]  # type: ignore[union-attr]
-        if aval.dtype not in (np.float32, np.float64) or _size(e.inputs[0]) < _SMALL:
+        if aval.dtype not in (np.float32, np.float64):
             return None
+        if _size(e.inputs[0]) < _SMALL:
+            return sum_by_dot(aval, axes, x, self.bind)
         *others, last = range(len(aval.shape))
         n = prod(aval.shape[k] for k in axes)
         if axes == (last,) and others and n <= TERMS:
@@ -466,7 +475,8 @@ class Program:
         rows = () if steps is None else steps.rows(self.graph)
         writer = _Writer(self.graph, donated, first, watched, finite, rows, budget is not None)
         self.text = writer.program() if steps is None else steps.text(writer)
-        exec(compile(self.text, "<funcgraph program>", "exec"), writer.space)
+        text = with_names(self.text, writer.space)
+        exec(compile(text, "<funcgraph program>", "exec"), writer.space)
         self.function: Callable[..., tuple[Any, ...]] = writer.space["program"]
         self.outputs = writer.plan.outputs
         self.workspaces = Workspaces(writer.plan.slots)

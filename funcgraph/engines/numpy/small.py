@@ -5,19 +5,30 @@ May import `core`, `engines.numpy`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Var
 from funcgraph.engines.numpy.literals import made_text
 from funcgraph.engines.numpy.scatter import put_back
 
-__all__ = ["as_arrays", "is_by_dot", "is_of_one_float", "put_together"]
+__all__ = [
+    "as_arrays",
+    "is_by_dot",
+    "is_of_one_float",
+    "put_together",
+    "sum_by_dot",
+    "with_names",
+]
 
 _FACTOR = 1 << 16  # bytes of a factor
+_TERMS = 1024  # numbers that a product with ones adds up one after the other
 # With an array of these, a number of Python may as well be an array without axes.
 _ARITHMETIC = frozenset([
     "add", "subtract", "multiply", "divide", "maximum", "minimum", "greater", "greater_equal",
@@ -33,7 +44,10 @@ def is_of_one_float(e: Equation) -> bool:
 
 
 def is_by_dot(e: Equation) -> bool:
-    """Return whether np.dot computes a product of matrices: it starts earlier than matmul."""
+    """Return whether x.dot(y) computes a product of matrices: it starts earlier than matmul.
+
+    The function np.dot takes 0.25 us more to find that method.
+    """
     if e.primitive.name != "matmul" or not all(isinstance(v, Var) for v in e.inputs):
         return False
     parts = [v.aval for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
@@ -55,6 +69,50 @@ def as_arrays(e: Equation, args: list[str], bind: Callable[[Any], str]) -> list[
     pairs = zip(e.inputs, args, strict=True)
     known = (int, float)
     return [bind(np.array(x, *dtypes)) if type(x) in known else text for x, text in pairs]
+
+
+def sum_by_dot(aval: Aval, axes: tuple[int, ...], x: str, bind: Callable[[Any], str]) -> str | None:
+    """Return a sum over the first axes, or the last ones, as a product with ones: by the BLAS.
+
+    It starts in half the time of a reduction.
+
+    Args:
+      aval: The shape and dtype of what is added up.
+      axes: The axes.
+      x: The text of the array.
+      bind: Returns the name of an array.
+    """
+    shape = aval.shape
+    n, first = prod(shape[k] for k in axes), axes == tuple(range(len(axes)))
+    rest = shape[len(axes) :] if first else shape[: -len(axes)]
+    last = axes == tuple(range(len(rest), len(shape)))
+    if not (first or last) or not 1 <= n <= _TERMS or 0 in rest:
+        return None
+    ones = bind(np.ones(n, aval.dtype))
+    if not rest:
+        return f"{x if len(shape) == 1 else f'{x}.reshape({n})'}.dot({ones})"
+    rows = x if len(shape) == 2 else f"{x}.reshape({(n, -1) if first else (-1, n)})"
+    total = f"{ones}.dot({rows})" if first else f"{rows}.dot({ones})"
+    return total if len(rest) == 1 else f"{total}.reshape({rest})"
+
+
+_NAME = re.compile(r"\bnp\.([A-Za-z_][\w.]*)")
+
+
+def with_names(text: str, space: dict[str, Any]) -> str:
+    """Return a program with names for NumPy's functions: each look-up in `np` takes 0.05 us.
+
+    Args:
+      text: The program.
+      space: What its names stand for; is added to.
+    """
+
+    def name(found: re.Match[str]) -> str:
+        short = f"np_{found[1].replace('.', '_')}"
+        space[short] = attrgetter(found[1])(np)
+        return short
+
+    return _NAME.sub(name, text)
 
 
 def put_together(
