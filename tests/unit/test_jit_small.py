@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import funcgraph as fg
+from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.around import around
 from funcgraph.engines.numpy.program import Program
 from funcgraph.engines.numpy.small import with_names
 
@@ -57,3 +59,49 @@ def test_names_of_functions() -> None:
     assert found == "a = np_add_reduce(np_exp(np_x), axis=0)"
     assert space["np_exp"] is np.exp
     assert space["np_add_reduce"](np.arange(3)) == 3
+
+
+def test_numbers_are_arrays_for_ufuncs() -> None:
+    """A number that NumPy has computed is copied once to an array without axes."""
+
+    def f(x: Any, y: Any, s: Any) -> Any:
+        total = np.sum(x)
+        return x / total + y * total, total * s, s - x, (x > total) * 1.0
+
+    x, y = RNG.standard_normal((2, 7))
+    found = text(f, x, y, np.float64(2.0))
+    assert found.count("[()] = ") == 2
+    for dtype in (np.float64, np.float32):
+        args = x.astype(dtype), y.astype(dtype), dtype(2.0)
+        for got, wanted in zip(fg.jit(f)(*args), f(*args), strict=True):
+            assert got.dtype == wanted.dtype
+            assert got.shape == wanted.shape
+            np.testing.assert_allclose(got, wanted, rtol=1e-12 if dtype == np.float64 else 1e-4)
+    mixed = x.astype(np.float32), y, np.float64(2.0)
+    assert [z.dtype for z in fg.jit(f)(*mixed)] == [z.dtype for z in f(*mixed)]
+
+
+def test_numbers_of_steps_are_arrays_for_ufuncs() -> None:
+    """Collected numbers are those of each step, and signs go to what is known before the loop."""
+
+    def f(w: Any, xs: Any) -> Any:
+        def step(h: Any, row: Any) -> Any:
+            h = (h @ w) * row
+            total = np.sum(h)
+            return h / total, total
+
+        h, totals = fg.scan(step, np.ones(20), xs)
+        return np.sum(h * np.arange(20)) - np.sum(np.log(totals))
+
+    w, xs = np.abs(RNG.standard_normal((20, 20))), np.abs(RNG.standard_normal((30, 20)))
+    g = fg.value_and_grad(f, (0, 1))
+    value, wanted = g(w, xs)
+    graph = around(hoist(simplify(fg.make_graph(g)(w, xs))))
+    loops = [e.attrs["body"] for e in graph.equations if e.primitive.name == "scan"]
+    assert len(loops) == 2
+    assert all(e.primitive.name != "negative" for loop in loops for e in loop.equations)
+    for compiled in [fg.jit(g)] * 2:
+        got, grads = compiled(w, xs)
+        np.testing.assert_allclose(got, value, rtol=1e-12)
+        for a, b in zip(grads, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -111,6 +111,7 @@ class _Loop:
     def apart(self) -> list[Equation]:
         """Return equations in place of the scan."""
         self.sums_of_constants()
+        self.signs_of_rows()
         self.rows_first()
         self.products_with_rows()
         self.outer_products_last()
@@ -215,6 +216,25 @@ class _Loop:
                         self.equations[made[u]] = replace(inner, inputs=(r, c), outputs=(first,))
                         self.equations[k] = replace(e, inputs=(first, t))
                         break
+
+    def signs_of_rows(self) -> None:
+        """Write (-x) * r as x * (-r), where r is a row or depends on rows alone."""
+        of_rows: set[Any] = set(self.rows)
+        opposite: dict[Any, Any] = {}  # v is minus this
+        equations = []
+        for e in self.equations:
+            if all(v in of_rows or self.is_known(v) for v in e.inputs):
+                of_rows.update(e.outputs)
+            elif e.primitive.name == "negative":
+                opposite[e.outputs[0]] = e.inputs[0]
+            elif e.primitive.name == "multiply" and _is_elementwise(e):
+                for x, r in (e.inputs, e.inputs[::-1]):
+                    if x in opposite and r in of_rows and r.aval.dtype == x.aval.dtype:
+                        minus = Var(r.aval)
+                        equations.append(Equation(REGISTRY["negative"], (r,), (minus,), {}, e.line))
+                        e = replace(e, inputs=(opposite[x], minus))
+            equations.append(e)
+        self.equations = equations
 
     def products_with_rows(self) -> None:
         """Write x - x * r as x * (1 - r), where r is a row."""

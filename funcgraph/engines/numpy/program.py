@@ -158,6 +158,7 @@ class _Writer:
         self.lines: list[str] = []
         self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
         self.plan = Plan(graph, self.planned, donated, first, self.rows, not sparing)
+        self.boxes: dict[Var, str] = {}  # numbers as arrays without axes
         self.views: dict[Var, list[Var]] = {}
         for v, root in self.plan.root.items() if sparing else ():
             if v is not root:
@@ -226,7 +227,17 @@ class _Writer:
         out = place if by_place else f"out={place}"  # those two warn of a third argument
         if is_by_dot(e):
             return [f"{args[0]}.dot({args[1]}, {place})"]
-        return [f"{self._ufunc(e)}({', '.join([*as_arrays(e, args, self.bind), out])})"]
+        return [f"{self._ufunc(e)}({', '.join([*self._arrays(e, args), out])})"]
+
+    def _arrays(self, e: Equation, args: list[str]) -> list[str]:
+        return as_arrays(e, args, self.bind, None if self.sparing else self._as_array)
+
+    def _as_array(self, v: Var) -> str:
+        """Return an array without axes that has the value of a number."""
+        if v not in self.boxes:
+            self.boxes[v] = self.plan.scratch(v.aval)
+            self.lines.append(f"{self.boxes[v]}[()] = {self.names[v]}")
+        return self.boxes[v]
 
     def _is_better_turned(self, e: Equation) -> bool:
         """Return whether few rows are multiplied by the transpose of a large matrix.
@@ -323,7 +334,7 @@ class _Writer:
         if name == "stack" and not any(isinstance(a, Var) and a.aval.shape for a in e.inputs):
             return f"np.array(({', '.join(args)},), {dtype_text(out.aval.dtype)})"
         if _is_ufunc(e):
-            args = as_arrays(e, args, self.bind)
+            args = self._arrays(e, args)
         if is_by_dot(e):
             return f"{args[0]}.dot({args[1]})"
         if isinstance(e.primitive.numpy, np.ufunc) and not hasattr(np, e.primitive.numpy.__name__):

@@ -55,20 +55,34 @@ def is_by_dot(e: Equation) -> bool:
     return few and is_of_one_float(e)
 
 
-def as_arrays(e: Equation, args: list[str], bind: Callable[[Any], str]) -> list[str]:
-    """Return arguments of a ufunc with numbers of Python as arrays, which it reads 0.2 us faster.
+def as_arrays(
+    e: Equation,
+    args: list[str],
+    bind: Callable[[Any], str],
+    box: Callable[[Var], str] | None = None,
+) -> list[str]:
+    """Return arguments of a ufunc with numbers as arrays, which it reads 0.2 us faster.
 
     Args:
       e: The equation.
       args: The text of its arguments.
       bind: Returns the name of an array.
+      box: Returns the text of an array that has the value of a number of NumPy's; None: there is
+        no memory for it.
     """
     dtypes = {v.aval.dtype for v in e.inputs if isinstance(v, Var) and v.aval.shape}
     if e.primitive.name not in _ARITHMETIC or [d.kind for d in dtypes] != ["f"]:
         return args
-    pairs = zip(e.inputs, args, strict=True)
-    known = (int, float)
-    return [bind(np.array(x, *dtypes)) if type(x) in known else text for x, text in pairs]
+    number = Aval((), dtypes.pop())
+    if prod(e.outputs[0].aval.shape) * number.dtype.itemsize > _FACTOR:
+        box = None
+
+    def text(x: Any, given: str) -> str:
+        if isinstance(x, Var):
+            return box(x) if box and x.aval == number else given
+        return bind(np.array(x, number.dtype)) if type(x) in (int, float) else given
+
+    return [text(x, given) for x, given in zip(e.inputs, args, strict=True)]
 
 
 def sum_by_dot(aval: Aval, axes: tuple[int, ...], x: str, bind: Callable[[Any], str]) -> str | None:
