@@ -109,8 +109,8 @@ def _writes(e: Equation, least: int = _SMALL) -> bool:
     return _is_ufunc(e) or _is_copy(e) or (e.primitive.name == "where" and _by_bits(e))
 
 
-def _writes_row(e: Equation) -> bool:
-    """Return whether a small result, too, is written into its row of a stack."""
+def _writes_in_steps(e: Equation) -> bool:
+    """Return whether a small result is written into memory that is there from step to step."""
     return e.primitive.name != "where" and _writes(e, 1)
 
 
@@ -123,7 +123,7 @@ class _Writer:
       first: The first equation that may write there.
       watched: What has to be finite.
       finite: Says whether arrays are.
-      rows: What is written into memory that is there even if it is small.
+      rows: What a step of a loop writes into the rows of stacks; None: the program is no step.
 
     Attributes:
       planned: The equations whose results are written into memory that is there.
@@ -136,12 +136,13 @@ class _Writer:
         first: int,
         watched: Sequence[Any],
         finite: Callable[[list[Any]], bool] | None,
-        rows: Iterable[Any] = (),
+        rows: Iterable[Any] | None = None,
         sparing: bool = False,
     ) -> None:
         self.sparing = sparing  # with memory: it is freed as soon as it can be
         times = Counter(graph.outputs)
-        self.rows = set(rows)
+        self.rows = set(rows or ())
+        self.in_loop = rows is not None
         self.inputs = set(graph.inputs)
         self.passed_on = {graph.inputs[k] for k in donated if times[graph.inputs[k]] == 1}
         self.watched = set(watched)  # what has to be finite
@@ -150,8 +151,9 @@ class _Writer:
         # Of these, a block of the result depends on the same block of the arguments.
         blocks = {e for e in large if e.primitive.name not in WHOLE}
         graph, self.runs = chained(graph, blocks, first)
-        small = {e for e in graph.equations if self.rows and e.outputs[0] in self.rows}
-        self.planned = large | {e for e in small if _writes_row(e)}
+        self.planned = large
+        if self.in_loop:
+            self.planned = large.union(filter(_writes_in_steps, graph.equations))
         self.graph = graph
         self.names = {v: f"v_{n}" for v, n in names_of(graph).items()}
         self.space: dict[str, Any] = {"np": np}
@@ -483,7 +485,7 @@ class Program:
             places = {v: k for k, e in enumerate(graph.equations) for v in e.outputs}
             first = places[start[0]] if start else len(graph.equations)
         self.graph = graph
-        rows = () if steps is None else steps.rows(self.graph)
+        rows = None if steps is None else steps.rows(self.graph)
         writer = _Writer(self.graph, donated, first, watched, finite, rows, budget is not None)
         self.text = writer.program() if steps is None else steps.text(writer)
         text = with_names(self.text, writer.space)

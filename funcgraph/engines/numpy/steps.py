@@ -14,7 +14,7 @@ from funcgraph.core.graph import Graph, Var
 
 __all__ = ["Steps"]
 
-_OUTPUT = re.compile(r"\bo\[(\d+)\]")
+_OUTPUT, _SLOT = re.compile(r"\bo\[(\d+)\]"), re.compile(r"\bw\[(\d+)\]")
 
 
 class Steps:
@@ -81,7 +81,10 @@ class Steps:
         targets = [self.target(o.places) for o in writer.plan.outputs]
         carried = [j for j, row in enumerate(targets) if row is None]
         where = [f"o{j}" if row is None else row for j, row in enumerate(targets)]
-        lines = [_OUTPUT.sub(lambda found: where[int(found[1])], line) for line in writer.lines]
+        lines = [
+            _SLOT.sub(r"w\1", _OUTPUT.sub(lambda found: where[int(found[1])], line))
+            for line in writer.lines
+        ]
         lines += self.stores(writer, {row for row in targets if row is not None})
         ends = [writer.text(v) for v in graph.outputs[:n]]
         for j in self.before.values():
@@ -99,6 +102,7 @@ class Steps:
         head = [f"{_tuple(names[:n])} = carry", f"{_tuple(names[m:])} = constants"]
         head += [f"{_tuple([f'a{k}' for k in self.listed])} = lists"]
         head += [f"{_tuple([f'{x}{j}' for j in carried])} = {x}" for x in "op"]
+        head.append(f"{_tuple([f'w{k}' for k in range(len(writer.plan.slots))])} = w")
         head.append(f"for {_tuple(read)} in zip(*streams):" if read else "for _ in range(length):")
         text = "\n    ".join([*head, *("    " + line for line in lines or ["pass"])])
         arguments = "carry, constants, streams, length, lists, w, o, p"
