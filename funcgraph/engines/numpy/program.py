@@ -18,6 +18,7 @@ import numpy as np
 from funcgraph.core.aval import Aval
 from funcgraph.core.budget import planned
 from funcgraph.core.graph import Equation, Graph, Var, names_of
+from funcgraph.core.primitive import VIEWS
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.around import around
@@ -29,6 +30,7 @@ from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
+from funcgraph.engines.numpy.products import is_better_turned, with_rows_joined
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, put_back
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
@@ -62,8 +64,6 @@ _DIRECT = {
     "reshape": "{0}.reshape({shape})",
     "transpose": "{0}.transpose({axes})",
 }
-# Products of so few rows with a transpose of so many rows and columns are turned.
-_FEW_ROWS, _MANY_COLUMNS = 32, 256
 _LARGE_SUM = 1024  # elements for which a call of the BLAS is worth it
 _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
 _LOOPS: dict[str, Callable[..., Any]] = {"scan": scan_loop, "while": while_loop}
@@ -158,7 +158,9 @@ class _Writer:
         self.names = {v: f"v_{n}" for v, n in names_of(graph).items()}
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
-        self.turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
+        views = [e for e in graph.equations if e.primitive.name in VIEWS - {"reshape"}]
+        self.strided = {e.outputs[0] for e in views}
+        self.turned = {e.outputs[0] for e in views if e.primitive.name == "transpose"}
         self.plan = Plan(graph, self.planned, donated, first, self.rows, not sparing)
         self.boxes: dict[Var, str] = {}  # numbers as arrays without axes
         self.views: dict[Var, list[Var]] = {}
@@ -221,8 +223,10 @@ class _Writer:
         if name in INTO:
             attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
             return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
-        if name == "matmul" and self._is_better_turned(e):
-            return self._turned(e, args, place)
+        if name == "matmul":
+            if is_better_turned(e, self.turned):
+                return self._turned(e, args, place)
+            args, place = with_rows_joined(e, args, place, self.strided)
         if is_by_columns(e):
             return [by_columns(e, self._ufunc(e), args, place)]
         by_place = _size(e.outputs[0]) < _SMALL and name not in ("maximum", "minimum")
@@ -240,18 +244,6 @@ class _Writer:
             self.boxes[v] = self.plan.scratch(v.aval)
             self.lines.append(f"{self.boxes[v]}[()] = {self.names[v]}")
         return self.boxes[v]
-
-    def _is_better_turned(self, e: Equation) -> bool:
-        """Return whether few rows are multiplied by the transpose of a large matrix.
-
-        The BLAS copies b.T into another order for a @ b.T, but not b for b @ a.T.
-        """
-        shapes = [v.aval.shape for v in (*e.inputs, *e.outputs) if isinstance(v, Var)]
-        if [len(s) for s in shapes] != [2, 2, 2] or e.inputs[1] not in self.turned:
-            return False
-        (m, k), n = shapes[0], shapes[1][1]
-        same = len({v.aval.dtype for v in (*e.inputs, *e.outputs) if isinstance(v, Var)}) == 1
-        return same and m <= _FEW_ROWS and min(k, n) >= _MANY_COLUMNS
 
     def _turned(self, e: Equation, args: list[str], place: str) -> list[str]:
         """Return the lines of a product by way of its transpose."""
