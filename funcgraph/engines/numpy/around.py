@@ -56,6 +56,8 @@ def _with_dots(graph: Graph) -> Graph:
             if alike and few and y.aval.dtype.kind == "f" and e.attrs["axes"] == (0,):
                 e = replace(e, primitive=REGISTRY["matmul"], inputs=product.inputs, attrs={})
         equations.append(e)
+    if equations == list(graph.equations):
+        return graph
     return prune(Graph(graph.inputs, tuple(equations), graph.outputs, graph.constants))
 
 

@@ -41,6 +41,8 @@ def chained(graph: Graph, blocks: Collection[Equation], first: int) -> tuple[Gra
     Returns:
       The graph, and ranges of equations: those of a chain, or single ones.
     """
+    if not any(_elements(e.outputs[0]) >= _LARGE for e in blocks):
+        return graph, [range(k, k + 1) for k in range(len(graph.equations))]
     makers = _Chains(graph, blocks)
     runs = makers.run(range(first)) + makers.run(range(first, len(graph.equations)))
     equations = tuple(graph.equations[k] for run in runs for k in run)

@@ -23,8 +23,6 @@ from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.fresh import FreshBuffers
 from funcgraph.engines.numpy.memory import Buffers
 from funcgraph.engines.numpy.program import Program
-from funcgraph.engines.numpy.rewrite import rewrite
-from funcgraph.engines.numpy.signs import with_fewer_signs
 
 __all__ = ["compile_graph", "memory_of"]
 
@@ -93,7 +91,7 @@ def _float_program(graph: Graph, derivatives: int) -> Callable[..., Any] | None:
     avals = (*(v.aval for v in graph.inputs), *graph.output_avals[:n])
     if any(prod(a.shape) > LARGEST for a in avals):
         return None
-    graph = rewrite(with_fewer_signs(to_look_at(graph, derivatives)))
+    graph = to_look_at(graph, derivatives)
     return float_program(graph, len(graph.outputs) - n)
 
 

@@ -64,11 +64,13 @@ def derivatives_first(
     known, behind = set(watched), set()
     needed = _ancestors(graph, known)
     for k, e in enumerate(graph.equations):
-        if k not in needed and any(isinstance(v, Var) and v in known for v in e.inputs):
+        if k not in needed and not known.isdisjoint(e.inputs):
             behind.add(k)
             known.update(e.outputs)
     inputs = {graph.inputs[k] for k in donated}
     late = behind | _only_for(graph, behind, needed, inputs)
+    if not late:
+        return graph, len(graph.equations)
     order = [k for k in range(len(graph.equations)) if k not in late] + sorted(late)
     equations = tuple(graph.equations[k] for k in order)
     moved = Graph(graph.inputs, equations, graph.outputs, graph.constants)
@@ -80,27 +82,27 @@ def _ancestors(graph: Graph, watched: set[Any]) -> set[int]:
     needed, found = set(watched), set()
     for k in range(len(graph.equations) - 1, -1, -1):
         e = graph.equations[k]
-        if any(v in needed for v in e.outputs):
+        if not needed.isdisjoint(e.outputs):
             found.add(k)
-            needed.update(v for v in e.inputs if isinstance(v, Var))
+            needed.update(e.inputs)
     return found
 
 
 def _only_for(graph: Graph, behind: set[int], needed: set[int], inputs: set[Var]) -> set[int]:
     """Return elementwise equations that only those behind read, or that update an input."""
-    early = {v for k in needed for v in graph.equations[k].inputs if isinstance(v, Var)}
-    outputs = {v for v in graph.outputs if isinstance(v, Var)}
+    early: set[Any] = set().union(*(graph.equations[k].inputs for k in needed))
+    outputs = set(graph.outputs)
     found: set[int] = set()
     for k in range(len(graph.equations) - 1, -1, -1):
         e = graph.equations[k]
         if k in behind or k in needed:
             continue
-        updates = any(isinstance(v, Var) and v in inputs for v in e.inputs)
-        free = not any(v in early or (v in outputs and not updates) for v in e.outputs)
+        updates = not inputs.isdisjoint(e.inputs)
+        free = early.isdisjoint(e.outputs) and (updates or outputs.isdisjoint(e.outputs))
         if free and _is_elementwise(e):
             found.add(k)
         else:
-            early.update(v for v in e.inputs if isinstance(v, Var))
+            early.update(e.inputs)
     return found
 
 

@@ -1,7 +1,7 @@
 """Programs and loops over a few numbers, on Python's floats.
 
 Where Python raises an exception and NumPy gives inf or nan, they raise it too, and the program over
-arrays is run instead. May import `core`, `engines.numpy.scalars`.
+arrays is run instead. May import `core`, `engines.numpy`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scalars import FUNCTIONS, Body, UnsupportedError, not_finite
+from funcgraph.engines.numpy.signs import with_fewer_signs
 
 __all__ = ["LARGEST", "float_loop", "float_program"]
 
@@ -55,13 +57,12 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
     is not finite, the function returns None. It raises ArithmeticError or ValueError where Python
     does and NumPy does not.
     """
-    numbers = sum(math.prod(v.aval.shape) for v in graph.inputs)
-    numbers += sum(math.prod(a.shape) for a in graph.output_avals)
-    longest = _WORTH * len(graph.equations) - numbers
+    longest = _longest(graph)
     if longest <= 0 or sum(map(_work, graph.equations)) > min(_FEWER * longest, _MOST):
         return None
+    graph = rewrite(with_fewer_signs(graph))
     try:
-        body = Body(graph, LARGEST, longest)
+        body = Body(graph, LARGEST, _longest(graph))
     except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
         return None
     inputs = zip(graph.inputs, body.inputs, strict=True)
@@ -78,6 +79,13 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
 
 _TYPES: dict[str, Any] = {"float64": np.float64, "int64": np.int64, "bool_": np.bool_}
 _NAMES_OF_TYPES = {np.dtype(cls): name for name, cls in _TYPES.items()}
+
+
+def _longest(graph: Graph) -> int:
+    """Return how many lines a program may have that reads and returns so many numbers."""
+    numbers = sum(math.prod(v.aval.shape) for v in graph.inputs)
+    numbers += sum(math.prod(a.shape) for a in graph.output_avals)
+    return _WORTH * len(graph.equations) - numbers
 
 
 def _work(e: Equation) -> int:

@@ -55,7 +55,8 @@ def owners(graph: Graph) -> dict[Var, Var]:
     """Return whose memory each result is in: its own, or that of what it is a view of."""
     root: dict[Var, Var] = {}
     for e in graph.equations:
-        root.update((v, v) for v in e.outputs)
+        for v in e.outputs:
+            root[v] = v
         if e.primitive.name in VIEWS and isinstance(e.inputs[0], Var):
             source = e.inputs[0]
             root[e.outputs[0]] = root.get(source, source)

@@ -70,8 +70,12 @@ def as_arrays(
       box: Returns the text of an array that has the value of a number of NumPy's; None: there is
         no memory for it.
     """
+    if e.primitive.name not in _ARITHMETIC or all(
+        type(x) is Var and x.aval.shape for x in e.inputs
+    ):
+        return args
     dtypes = {v.aval.dtype for v in e.inputs if isinstance(v, Var) and v.aval.shape}
-    if e.primitive.name not in _ARITHMETIC or [d.kind for d in dtypes] != ["f"]:
+    if [d.kind for d in dtypes] != ["f"]:
         return args
     number = Aval((), dtypes.pop())
     if prod(e.outputs[0].aval.shape) * number.dtype.itemsize > _FACTOR:
