@@ -300,11 +300,11 @@ class _Writer:
             rows = only_rows(e, self.graph, self.watched) if name == "scan" else ()
             loop = self.bind(_LOOPS[name](e, Program, shared, rows, not self.sparing), name)
             return [f"{left} = {loop}({', '.join(args)})"]
-        if (parts := put_together(e, args, outs[0] if outs else "", self.bind)) is not None:
-            return parts
-        lines = statements(e, outs[0], args, self.bind) if outs else None
-        if lines is not None:
-            return lines
+        if outs and not _is_ufunc(e):
+            lines = put_together(e, args, outs[0], self.bind)
+            lines = statements(e, outs[0], args, self.bind) if lines is None else lines
+            if lines is not None:
+                return lines
         right = self._direct(e, args)
         if right is None:
             function = self.bind(e.primitive.numpy, name)
@@ -329,8 +329,8 @@ class _Writer:
             return f"np.array(({', '.join(args)},), {dtype_text(out.aval.dtype)})"
         if _is_ufunc(e):
             args = self._arrays(e, args)
-        if is_by_dot(e):
-            return f"{args[0]}.dot({args[1]})"
+            if is_by_dot(e):
+                return f"{args[0]}.dot({args[1]})"
         if isinstance(e.primitive.numpy, np.ufunc) and not hasattr(np, e.primitive.numpy.__name__):
             return f"{self._ufunc(e)}({', '.join(args)})"
         text = expression(e, args, self.bind)
@@ -416,8 +416,7 @@ class _Writer:
 
     def _look(self, values: Iterable[Var]) -> None:
         """Leave the program, if values that are watched are not finite."""
-        names = [self.names[v] for v in values if v in self.watched]
-        if names:
+        if names := [self.names[v] for v in values if v in self.watched]:
             self.lines.append(f"if not {self.bind(self.finite)}([{', '.join(names)}]): return None")
 
     def _output(self, atom: Any) -> str:
