@@ -9,6 +9,7 @@ Source: M. Giles, "Collected matrix derivative results", 2008.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from funcgraph.errors import ShapeError
 from funcgraph.ops.linalg import matmul, matrix_transpose
 from funcgraph.ops.structural import where
 
-__all__ = ["solve_triangular", "triangle"]
+__all__ = ["inverse_triangle", "solve_triangular", "triangle"]
 
 
 def triangle(x: Any, lower: bool, k: int = 0) -> Any:
@@ -33,11 +34,36 @@ def triangle(x: Any, lower: bool, k: int = 0) -> Any:
 _ROWS = 64
 
 
+@functools.lru_cache(maxsize=_ROWS)
+def _kept(n: int, lower: bool) -> Any:
+    triangle = np.tri(n, dtype=bool)
+    return triangle if lower else triangle.T
+
+
+def _part(a: Any, lower: bool) -> Any:
+    """Return a small matrix with zeros in its other triangle."""
+    return np.where(_kept(a.shape[-1], lower), a, a.dtype.type(0))
+
+
+def inverse_triangle(a: Any, lower: bool) -> Any:
+    """Return the inverse of a triangle of a (or of a stack), by halves."""
+    n = a.shape[-1]
+    if n <= _ROWS:
+        return np.linalg.inv(_part(a, lower))
+    x = np.zeros(a.shape, a.dtype)
+    first, last = slice(n // 2), slice(n // 2, n)
+    for half in (first, last):
+        x[..., half, half] = inverse_triangle(a[..., half, half], lower)
+    rows, columns = (last, first) if lower else (first, last)
+    change = x[..., rows, rows] @ a[..., rows, columns]
+    x[..., rows, columns] = -change @ x[..., columns, columns]
+    return x
+
+
 def _np_solve_triangular(a: Any, b: Any, lower: bool) -> Any:
     n, m = a.shape[-1], b.shape[-1]
-    part = np.tril if lower else np.triu
     if n <= _ROWS:
-        return np.linalg.solve(part(a), b)
+        return np.linalg.solve(_part(a, lower), b)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     x = np.empty((*batch, n, m), np.result_type(a, b))
     starts = range(0, n, _ROWS)
@@ -45,7 +71,7 @@ def _np_solve_triangular(a: Any, b: Any, lower: bool) -> Any:
         rows = slice(start, min(start + _ROWS, n))
         known = slice(start) if lower else slice(rows.stop, n)
         right = b[..., rows, :] - a[..., rows, known] @ x[..., known, :]
-        block = part(a[..., rows, rows])
+        block = _part(a[..., rows, rows], lower)
         if m < _ROWS // 2:
             x[..., rows, :] = np.linalg.solve(block, right)
         else:  # the product is worth a factorisation of its own

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import funcgraph as fg
+from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy.program import Program
 from funcgraph.errors import ShapeError
-from funcgraph.ops.triangular import solve_triangular
+from funcgraph.ops.triangular import inverse_triangle, solve_triangular
 
 RNG = np.random.default_rng(0)
 
@@ -73,3 +75,37 @@ def test_gradients_of_factorisations(n: int) -> None:
         for gradient in (fg.grad(f), fg.jit(fg.grad(f))):
             np.testing.assert_allclose(np.sum(gradient(x) * direction), wanted, rtol=1e-6)
         np.testing.assert_allclose(fg.jvp(f, (x,), (direction,))[1], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (64, 64), (65, 65), (2, 3, 150, 150)])
+def test_inverses(shape: tuple[int, ...], lower: bool) -> None:
+    a = matrices(shape[-1], *shape[:-2])
+    triangle = np.tril(a) if lower else np.triu(a)
+    a[..., ~np.tri(shape[-1], dtype=bool) if lower else ~np.tri(shape[-1], dtype=bool).T] = np.nan
+    for matrix in (a, a.mT.copy().mT):
+        x = inverse_triangle(matrix, lower)
+        np.testing.assert_allclose(
+            x @ triangle, np.broadcast_to(np.eye(shape[-1]), shape), atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("n", [1, 6, 70, 200])
+def test_a_triangle_that_is_shared_is_inverted_once(n: int, batch: tuple[int, ...]) -> None:
+    """By solutions with it and with its transpose, where that is less work."""
+    a, b = matrices(n, *batch), RNG.standard_normal((*batch, n, 2))
+
+    def f(a: Any, b: Any) -> Any:
+        x = solve_triangular(a, b, lower=True)
+        y = solve_triangular(np.swapaxes(a, -1, -2), np.sin(x), lower=False)
+        return y, solve_triangular(a, y, lower=False)
+
+    text = Program(simplify(fg.make_graph(f)(a, b))).text
+    assert text.count("inverse_0 =") == (n <= 128)
+    assert "inverse_1" not in text
+    for got, wanted in zip(fg.jit(f)(a, b), f(a, b), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-11)
+    value = lambda x: np.sum(np.log(np.diagonal(np.linalg.cholesky(x @ x.mT), axis1=-2, axis2=-1)))
+    for g in (fg.grad(value), fg.hessian(value)) if n == 6 else (fg.grad(value),):
+        np.testing.assert_allclose(fg.jit(g)(a), g(a), rtol=1e-9, atol=1e-10)

@@ -44,6 +44,7 @@ from funcgraph.engines.numpy.small import (
     with_names,
 )
 from funcgraph.engines.numpy.steps import Steps
+from funcgraph.engines.numpy.triangles import Triangles
 
 __all__ = ["Program"]
 
@@ -162,6 +163,7 @@ class _Writer:
         self.strided = {e.outputs[0] for e in views}
         self.turned = {e.outputs[0] for e in views if e.primitive.name == "transpose"}
         self.plan = Plan(graph, self.planned, donated, first, self.rows, not sparing)
+        self.triangles = Triangles(graph)
         self.boxes: dict[Var, str] = {}  # numbers as arrays without axes
         self.views: dict[Var, list[Var]] = {}
         for v, root in self.plan.root.items() if sparing else ():
@@ -303,6 +305,8 @@ class _Writer:
         if outs and not _is_ufunc(e):
             lines = put_together(e, args, outs[0], self.bind)
             lines = statements(e, outs[0], args, self.bind) if lines is None else lines
+            if lines is None and not self.sparing:
+                lines = self.triangles.lines(e, args, outs[0], self.bind)
             if lines is not None:
                 return lines
         right = self._direct(e, args)
