@@ -27,8 +27,8 @@ from funcgraph.ops.windows import Ints, Pairs, output_length, used
 __all__ = ["Native", "by_input", "by_kernel", "forward"]
 
 _BLOCK = 1 << 21  # elements of the columns of one block of the batch
-_FEW_PRODUCTS = 100_000_000  # multiplications and additions of a weight gradient
-_THIN = 16  # channels below which rows of inputs are too narrow for a product of matrices
+_FEW_PRODUCTS = 10_000_000  # multiplications and additions of a weight gradient
+_THIN = 8  # channels below which rows of inputs are too narrow for a product of matrices
 _MANY_GROUPS = 8
 _SMALL_GROUPS = 16  # channels of a group, in and out together, that zeros between groups pay for
 
@@ -396,22 +396,28 @@ def by_kernel(
 
 
 def _is_native(x: Ints, g: Ints, shape: Ints) -> bool:
-    """Return whether XLA's own weight gradient is best: small ones, and large kernels.
+    """Return whether XLA's own weight gradient is best: large kernels, and where little is gained.
 
-    Milliseconds, XLA's and ours (batch, image, channels; two busy cores, so read the ratios):
+    It compiles in 0.15 s, ours in 0.2 to 0.5 s. Milliseconds, XLA's
+    and ours (batch, image, channels; read the ratios, lines with * are of a busy machine):
 
-        3x3      32x 7x7    64->64     1.2   1.9       8x56x56   64->64     81    35
-                 32x32x32   16->16     3.6   4.5      32x32x32   32->32     26    12
-                 64x14x14   16->16     1.0   1.4       8x28x28  128->128   136    31
-        stride 2 32x28x28   16->32     1.2   1.7       8x56x56   64->128    72    20
-        5x5      32x28x28   16->32    11.3  13.1      64x14x14   32->64     68    31
-                  8x28x28   64->64    10.3  24.4
-                  8x14x14  128->128   11.0  20.0
-        7x7       8x56x56   16->16    11.5  13.4
+        3x3      32x 7x7    64->64     2.2   1.8     * 8x56x56   64->64     81    35
+                  8x32x32    3->32     0.5   0.36    *32x32x32   32->32     26    12
+                  8x32x32   32->32     4.3   2.1     * 8x28x28  128->128   136    31
+                 32x32x32   16->16     5.5   4.0
+                 32x32x32    8->8      2.0   1.55
+        stride 2  8x16x16   32->64     0.46  0.36    * 8x56x56   64->128    72    20
+                  8x32x32   32->64     1.7   1.1
+                  8x16x16   64->128    1.3   0.9
+                 32x28x28   16->32     2.5   1.4
+        5x5       8x12x12   32->64     0.8   1.1     *64x14x14   32->64     68    31
+                 *8x28x28   64->64    10.3  24.4
+                  8x14x14  128->128   10.9  14.5
+        7x7       8x56x56    8->8      4.9   6.0   * 8x56x56   16->16     11.5  13.4
     """
     taps, channels = prod(shape), x[-1]
     if len(shape) != 2 or channels == 1 or taps == 1:
         return False
     if taps >= 25:
         return x[0] * channels <= 1024
-    return prod(g) * taps * channels <= _FEW_PRODUCTS
+    return channels >= _THIN and prod(g) * taps * channels <= _FEW_PRODUCTS
