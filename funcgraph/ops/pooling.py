@@ -131,8 +131,11 @@ def _np_argmax(x: Any, y: Any, out: Any = None, **attrs: Any) -> Any:
         taps[...] = 0
         missed = np.ones(y.shape, bool)
         for k, some, elements in _taps(x.shape[1], y.shape[1], 1, window, stride, pad):
-            if k < window - 1:
+            if k == 0:
+                np.not_equal(x[elements], y[some], out=missed[some])
+            elif k < window - 1:
                 missed[some] &= x[elements] != y[some]
+            if k < window - 1:
                 taps += missed
 
     return _by_blocks(write, _memory(out, y.shape, _index_dtype(attrs["window"])), x, y, **attrs)
@@ -163,9 +166,15 @@ def _np_sum_at(x: Any, elements: Any, values: Any, apart: bool) -> None:
         x[elements] += values
 
 
+def _is_tiled(length: int, outputs: int, window: int, stride: int, pad: Pad) -> bool:
+    """Return whether each element is in one window."""
+    return stride == window and length == outputs * window and pad[0] == 0
+
+
 def _np_put(g: Any, taps: Any, length: int, out: Any = None, **attrs: Any) -> Any:
     def write(x: Any, g: Any, taps: Any, window: int, stride: int, pad: Pad) -> None:
-        x[...] = 0
+        if not _is_tiled(x.shape[1], g.shape[1], window, stride, pad):
+            x[...] = 0
         for k, some, elements in _taps(x.shape[1], g.shape[1], 1, window, stride, pad):
             _np_sum_at(x, elements, _kept(g[some], taps[some] == k), stride >= window)
 
@@ -175,7 +184,8 @@ def _np_put(g: Any, taps: Any, length: int, out: Any = None, **attrs: Any) -> An
 
 def _np_spread(g: Any, length: int, out: Any = None, **attrs: Any) -> Any:
     def write(x: Any, g: Any, window: int, stride: int, pad: Pad) -> None:
-        x[...] = 0
+        if not _is_tiled(x.shape[1], g.shape[1], window, stride, pad):
+            x[...] = 0
         for _, some, elements in _taps(x.shape[1], g.shape[1], 1, window, stride, pad):
             _np_sum_at(x, elements, g[some], stride >= window)
 

@@ -11,6 +11,7 @@ import funcgraph as fg
 from funcgraph import nn
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.program import Program
+from funcgraph.ops.pooling import window_max
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 120))
@@ -302,3 +303,78 @@ def test_short_rows_are_computed_by_columns(name: str, dtype: Any) -> None:
     compiled = fg.jit(f)
     for k in (1, 2, 3):
         np.testing.assert_array_equal(compiled(x * dtype(k), r), f(x * dtype(k), r))
+
+
+# --- pooling -------------------------------------------------------------------------------------
+
+POOLS: dict[str, Any] = {
+    "tiles": lambda x: nn.max_pool(x, 2),
+    "overlapping": lambda x: nn.max_pool(x, 3, 2),
+    "gaps": lambda x: nn.max_pool(x, 2, 3),
+    "padded": lambda x: nn.max_pool(x, 3, 2, 1),
+    "twice": lambda x: nn.max_pool(nn.relu(nn.max_pool(x, 2) - 0.5), 2),
+    "one axis": lambda x: nn.max_pool(x, (1, 4)),
+}
+
+
+def pooled(pool: Any) -> Any:
+    """Return the gradient of a function of relu and pooling, by the input and a bias."""
+    loss = lambda x, b: np.sum(np.sin(pool(nn.relu(x + b))) * 3)
+    return fg.value_and_grad(loss, (0, 1))
+
+
+def images(kind: str) -> Any:
+    x = RNG.standard_normal((6, 13, 12, 4))
+    if kind == "ties":
+        return np.round(x)
+    if kind == "infinite":
+        x[0, 3:5] = np.inf
+        x[1, 2:7] = -np.inf
+        x[2] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "ties", "infinite"])
+@pytest.mark.parametrize("name", POOLS)
+def test_relu_is_undone_at_the_maxima(name: str, kind: str) -> None:
+    f, x, b = pooled(POOLS[name]), images(kind), np.array([0.0, 0.5, -1.0, 2.0])
+    with np.errstate(invalid="ignore"):
+        wanted = fg.tree.leaves(f(x, b))
+    for got, value in zip(fg.tree.leaves(fg.jit(f)(x, b)), wanted, strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-12, atol=1e-12)
+
+
+def test_nothing_of_the_size_of_what_was_pooled_is_kept() -> None:
+    f, x = pooled(POOLS["tiles"]), images("ordinary")
+    equations = program(f, x, np.zeros(4)).graph.equations
+    names = [e.primitive.name for e in equations]
+    last = max(k for k, name in enumerate(names) if name == "window_max")
+    indices = [k for k, name in enumerate(names) if name == "window_argmax"]
+    assert len(indices) == 2 and max(indices) == last + 1
+    assert all(
+        e.outputs[0].aval.shape != x.shape for e in equations if e.primitive.name == "greater"
+    )
+    sums = [e.inputs[0] for e in equations if e.outputs[0].aval.shape == (4,)]
+    assert sums and all(v.aval.shape == (6, 6, 6, 4) for v in sums)  # type: ignore[union-attr]
+
+
+def test_windows_of_padding_alone_count_for_no_sum() -> None:
+    def f(x: Any) -> Any:
+        return np.sum(window_max(x, axis=1, window=2, stride=2, pad=(2, 2)))
+
+    def with_sum(x: Any) -> Any:
+        return np.sum(fg.grad(f)(x), axis=(0, 1))
+
+    x = RNG.standard_normal((3, 6, 4))
+    np.testing.assert_allclose(fg.jit(with_sum)(x), with_sum(x), rtol=1e-12)
+
+
+def test_indices_stay_behind_what_was_computed_again() -> None:
+    """Under checkpoint the elements come later than the maxima that are kept."""
+    part = fg.checkpoint(
+        lambda x: POOLS["twice"](nn.relu(x)), policy=lambda p: p.name == "window_max"
+    )
+    g = fg.value_and_grad(lambda x, b: np.sum(part(np.sin(x + b)) ** 2), (0, 1))
+    args = images("ordinary"), np.zeros(4)
+    for got, value in zip(fg.tree.leaves(fg.jit(g)(*args)), fg.tree.leaves(g(*args)), strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-12, atol=1e-12)

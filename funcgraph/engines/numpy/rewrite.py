@@ -1,6 +1,6 @@
 """Equal graphs that NumPy computes faster.
 
-May import `core`, `engines.numpy.scatter`, `ops.places`.
+May import `core`, `engines.numpy`, `ops.places`.
 
 What may change is the last bit of sums of products, and the sign of a zero that was added to zero.
 """
@@ -18,6 +18,7 @@ from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import REGISTRY
 from funcgraph.core.simplify import prune
+from funcgraph.engines.numpy.pools import decided_early
 from funcgraph.engines.numpy.scatter import are_rows_sorted
 from funcgraph.ops.places import side_by_side
 
@@ -313,5 +314,6 @@ _PASSES: dict[str, Callable[[Graph], Graph]] = {
     "transpose": _copied_once,
     "negative": _negated_after,
     "matmul": lambda graph: _scaled_before(_without_inner_axes(graph)),
+    "window_put": decided_early,
     "broadcast": _without_broadcasts,
 }
