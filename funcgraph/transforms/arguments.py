@@ -176,7 +176,7 @@ def _finite(x: Any) -> bool:
     if cls is np.ndarray:
         flat = x if x.ndim == 1 else x.reshape(-1)
         # One pass of the BLAS tells, unless the sum of squares overflows; that is looked into.
-        return cmath.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(x).all())
+        return cmath.isfinite(flat.dot(flat)) or bool(np.isfinite(x).all())
     if cls is np.float64 or cls is float:
         return math.isfinite(x)
     kind = KIND[cls]

@@ -30,6 +30,7 @@ from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
+from funcgraph.engines.numpy.planes import by_planes
 from funcgraph.engines.numpy.products import is_better_turned, with_rows_joined
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, put_back
@@ -64,6 +65,7 @@ _DIRECT = {
     "reduce_min": "np.minimum.reduce({0}, {axes})",
     "reshape": "{0}.reshape({shape})",
     "transpose": "{0}.transpose({axes})",
+    "copy": "{0}.copy()",
 }
 _LARGE_SUM = 1024  # elements for which a call of the BLAS is worth it
 _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
@@ -468,7 +470,7 @@ class Program:
     ) -> None:
         n, first = len(graph.outputs) - derivatives, 0
         graph = to_look_at(simplify(graph), derivatives)
-        graph = rewrite(around(with_fewer_signs(graph)))
+        graph = by_planes(rewrite(around(with_fewer_signs(graph))))
         watched = graph.outputs[n:]
         if watched:
             graph, first = derivatives_first(graph, watched, donated)
