@@ -53,7 +53,7 @@ class Effort(NamedTuple):
 NAMES = tuple(SUBJECTS)
 FULL = Effort(15, 1.0, 20.0, NAMES, tuple(n for n in NAMES if not SUBJECTS[n].value))
 QUICK = Effort(
-    3, 0.2, 5.0, tuple(n for n in NAMES if n != "torch.compile"), ("jax.jit", "funcgraph numpy")
+    7, 0.5, 5.0, tuple(n for n in NAMES if n != "torch.compile"), ("jax.jit", "funcgraph numpy")
 )
 
 

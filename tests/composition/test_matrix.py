@@ -133,7 +133,7 @@ def compare(function: Any, *names: str) -> None:
 
 
 # Compiled by JAX again and again, these take the longest.
-HEAVY = [algebra, convolution, order, until]
+HEAVY = [algebra, choice, convolution, order, until]
 functions = pytest.mark.parametrize(
     "function",
     [pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY), id=f.__name__) for f in FUNCTIONS],

@@ -91,7 +91,13 @@ FORWARD = {
 }
 PROGRAMS = [
     *[(with_vjp, mode) for mode in REVERSE],
-    *[(p, mode) for p in (with_jvp, with_defjvps, with_checkpoint) for mode in REVERSE | FORWARD],
+    *[(p, mode) for p in (with_jvp, with_checkpoint) for mode in REVERSE | FORWARD],
+    *[(with_defjvps, mode) for mode in ("grad", "jvp")],
+    *[
+        pytest.param(with_defjvps, mode, marks=pytest.mark.slow)
+        for mode in REVERSE | FORWARD
+        if mode not in ("grad", "jvp")
+    ],
 ]
 
 

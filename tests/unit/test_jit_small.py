@@ -105,3 +105,9 @@ def test_numbers_of_steps_are_arrays_for_ufuncs() -> None:
         np.testing.assert_allclose(got, value, rtol=1e-12)
         for a, b in zip(grads, wanted, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_sums_over_no_axes() -> None:
+    x = RNG.standard_normal((3, 4))
+    f = lambda x: np.exp(np.sum(np.sin(x), axis=()))
+    np.testing.assert_array_equal(fg.jit(f)(x), f(x))

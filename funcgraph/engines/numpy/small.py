@@ -104,7 +104,7 @@ def sum_by_dot(aval: Aval, axes: tuple[int, ...], x: str, bind: Callable[[Any], 
     n, first = prod(shape[k] for k in axes), axes == tuple(range(len(axes)))
     rest = shape[len(axes) :] if first else shape[: -len(axes)]
     last = axes == tuple(range(len(rest), len(shape)))
-    if not (first or last) or not 1 <= n <= _TERMS or 0 in rest:
+    if not axes or not (first or last) or not 1 <= n <= _TERMS or 0 in rest:
         return None
     ones = bind(np.ones(n, aval.dtype))
     if not rest:
