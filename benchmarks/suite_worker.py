@@ -101,6 +101,7 @@ def first_calls(
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, Any]]]:
     """Return runs that are correct, and first figures of all subjects, or why there are none."""
     runs, figures = {}, {}
+    np.matmul(*np.ones((2, 512, 512)))  # the BLAS makes its buffers
     for name in options["subjects"]:
         warm_up(name)
         try:

@@ -100,7 +100,7 @@ def applicable(sample: Sample) -> list[str]:
 
 
 # JAX compiles for each sample: those behind the first few are heavy checks.
-FIRST = {"jax": 3, "xla": 1}
+FIRST = {"jax": 2, "xla": 1}
 
 
 def _marks(rule: str, k: int) -> list[pytest.MarkDecorator]:

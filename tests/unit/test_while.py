@@ -151,7 +151,11 @@ MODES: dict[str, Callable[[Any, Any], Any]] = {
 FORWARD = ("value", "jvp")
 
 
-@pytest.mark.parametrize("mode", MODES)
+# JAX takes long to compile the last.
+BY_COST = [pytest.param(m, marks=[pytest.mark.slow] * (m == "grad of grad")) for m in MODES]
+
+
+@pytest.mark.parametrize("mode", BY_COST)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
 def test_programs(program: Any, mode: str) -> None:
     ours = program(fg)
