@@ -263,6 +263,11 @@ class Primitive:
             ) from None
         return function(*args, **attrs)
 
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether NumPy computes it by a ufunc, element by element: not products of matrices."""
+        return isinstance(self.numpy, np.ufunc) and self.numpy.signature is None
+
     def abstract(self, *args: Any, **attrs: Any) -> Any:
         """Return the aval of the result for arguments that are arrays or avals."""
         return self.aval(*map(aval_of, args), **attrs)

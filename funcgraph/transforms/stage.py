@@ -143,7 +143,7 @@ class Stage(Trace):
         """Write the equation of an operation."""
         if not self.alive:
             leaked()
-        out = primitive.aval(*map(aval_of, args), **attrs)
+        out = primitive.abstract(*args, **attrs)
         tracers = tuple(map(self.tracer, out)) if primitive.many else (self.tracer(out),)
         inputs = tuple(map(self.atom, args))
         results = tuple([t.var for t in tracers])

@@ -355,7 +355,7 @@ def test_nothing_of_the_size_of_what_was_pooled_is_kept() -> None:
         e.outputs[0].aval.shape != x.shape for e in equations if e.primitive.name == "greater"
     )
     sums = [e.inputs[0] for e in equations if e.outputs[0].aval.shape == (4,)]
-    assert sums and all(v.aval.shape == (6, 6, 6, 4) for v in sums)  # type: ignore[union-attr]
+    assert sums and all(v.aval.shape == (6, 6, 6, 4) for v in sums)
 
 
 def test_windows_of_padding_alone_count_for_no_sum() -> None:

@@ -71,8 +71,7 @@ def _variables(atoms: Any) -> list[Var]:
 
 
 def _is_elementwise(e: Equation) -> bool:
-    ufunc = e.primitive.numpy
-    known = isinstance(ufunc, np.ufunc) and ufunc.signature is None and len(e.outputs) == 1
+    known = e.primitive.is_elementwise and len(e.outputs) == 1
     return known and all(v.aval.weak is None for v in _variables((*e.inputs, *e.outputs)))
 
 

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.graph import Graph, Var
 
 __all__ = ["derivatives_first", "to_look_at"]
 
@@ -99,13 +97,8 @@ def _only_for(graph: Graph, behind: set[int], needed: set[int], inputs: set[Var]
             continue
         updates = not inputs.isdisjoint(e.inputs)
         free = early.isdisjoint(e.outputs) and (updates or outputs.isdisjoint(e.outputs))
-        if free and _is_elementwise(e):
+        if free and e.primitive.is_elementwise:
             found.add(k)
         else:
             early.update(e.inputs)
     return found
-
-
-def _is_elementwise(e: Equation) -> bool:
-    ufunc = e.primitive.numpy
-    return isinstance(ufunc, np.ufunc) and ufunc.signature is None

@@ -11,8 +11,6 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
 from funcgraph.core.primitive import REGISTRY
@@ -51,8 +49,7 @@ def by_planes(graph: Graph) -> Graph:
 
 def _is_short(e: Equation) -> bool:
     """Return whether an equation is elementwise, on rows that are short."""
-    ufunc = e.primitive.numpy
-    if not isinstance(ufunc, np.ufunc) or ufunc.signature is not None or len(e.outputs) != 1:
+    if not e.primitive.is_elementwise or len(e.outputs) != 1:
         return False
     shape = e.outputs[0].aval.shape
     return len(shape) > 2 and 2 <= shape[-1] <= _FEW and prod(shape[:-1]) >= _LEAST
@@ -65,8 +62,10 @@ def _groups(graph: Graph) -> list[list[Equation]]:
         (out,) = e.outputs
         members = [e]
         for v in e.inputs:
-            other = group.get(v) if isinstance(v, Var) else None
-            if other is not None and other is not members and v.aval.shape == out.aval.shape:  # type: ignore[union-attr]
+            if not isinstance(v, Var) or v.aval.shape != out.aval.shape:
+                continue
+            other = group.get(v, members)
+            if other is not members:
                 members += other
                 group.update((m.outputs[0], members) for m in members)
         group[out] = members

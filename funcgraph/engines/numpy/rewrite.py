@@ -288,7 +288,7 @@ def _without_broadcasts(graph: Graph) -> Graph:
     made = {e.outputs[0]: e for e in graph.equations if e.primitive.name == "broadcast"}
     equations = []
     for e in graph.equations:
-        if isinstance(e.primitive.numpy, np.ufunc) and e.primitive.numpy.signature is None:
+        if e.primitive.is_elementwise:
             for k, v in enumerate(e.inputs):
                 if isinstance(v, Var) and v in made:
                     e = _with_input(e, k, made[v].inputs[0])

@@ -9,8 +9,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from funcgraph.core.graph import Equation, Var
 
 __all__ = ["by_columns", "is_by_columns", "reduce_columns"]
@@ -31,8 +29,7 @@ def is_by_columns(e: Equation) -> bool:
         shape = x.aval.shape if isinstance(x, Var) else ()
         last = len(shape) - 1
         return e.attrs["axes"] == (last,) and _rows(shape, _FEW_REDUCED) >= _MANY
-    ufunc = e.primitive.numpy
-    if not isinstance(ufunc, np.ufunc) or ufunc.signature is not None or len(e.outputs) != 1:
+    if not e.primitive.is_elementwise or len(e.outputs) != 1:
         return False
     shape = e.outputs[0].aval.shape
     shapes = [v.aval.shape for v in e.inputs if isinstance(v, Var)]
