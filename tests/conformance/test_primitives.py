@@ -100,15 +100,17 @@ def applicable(sample: Sample) -> list[str]:
 
 
 # JAX compiles for each sample: those behind the first few are heavy checks.
-FIRST = {"jax": 2, "xla": 1}
+FIRST = {"jax": 1, "xla": 1}
+LONG = {"hyp2f1"}  # a loop in JAX, in every derivative
 
 
-def _marks(rule: str, k: int) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.slow] if k >= FIRST.get(rule, k + 1) else []
+def _marks(name: str, rule: str, k: int) -> list[pytest.MarkDecorator]:
+    heavy = rule in FIRST and (k >= FIRST[rule] or name in LONG)
+    return [pytest.mark.slow] if heavy else []
 
 
 TABLE = [
-    pytest.param(name, k, rule, id=f"{name}-{k}-{rule}", marks=_marks(rule, k))
+    pytest.param(name, k, rule, id=f"{name}-{k}-{rule}", marks=_marks(name, rule, k))
     for name in REGISTRY
     for k, sample in enumerate(SAMPLES.get(name, []))
     for rule in applicable(sample)
