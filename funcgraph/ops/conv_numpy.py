@@ -1,7 +1,8 @@
 """Convolutions, and their transposes, on NumPy arrays. May import `ops`.
 
 Columns (im2col) and one matrix product, in pieces whose columns stay in the cache; a 1 x 1 kernel
-needs no columns, and groups of few channels sum shifted slices instead. Arrays are (N, *spatial, C),
+needs no columns, groups of few channels sum shifted slices instead, and large kernels are multiplied
+as Fourier transforms. Arrays are (N, *spatial, C),
 kernels (*taps, C / groups, O), as in `ops.conv`, which says what is computed. `out`: memory for the
 result, contiguous and of its dtype, where this is the dtype in which sums are taken.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.ops import columns
+from funcgraph.ops import columns, conv_fft
 from funcgraph.ops.columns import (
     columns_of,
     padded,
@@ -34,6 +35,8 @@ __all__ = ["by_input", "by_kernel", "forward"]
 
 _GROUPS = 8  # whose kernels are products of one batch
 _FEWEST = 4  # batches, for threads
+_MANY = 64  # channels of input times output, for products of cotangents with all taps of a line
+_TAPS = 100  # more sums of slices than that take longer than columns of the cotangent
 _SLICES = 1 << 18  # bytes of the slices of a sum at a time: what stays in the cache
 
 
@@ -90,14 +93,26 @@ def _correlate(
         out[...] = 0
         return out.astype(dtype, copy=False)
     x, w = x.astype(work, copy=False), w.astype(work, copy=False)
-    if _is_thin(groups, c, o // groups):
+    window = low, outputs, strides, dilation
+    thin = _is_thin(groups, c, o // groups)
+    if conv_fft.pays(work, x.shape, w.shape, *window, groups, thin) and conv_fft.correlate(
+        *(_grouped(x, groups), np.swapaxes(_grouped(w, groups), -3, -2)),
+        *(low, outputs, dilation, _grouped(out, groups)),
+    ):
+        pass
+    elif thin:
         x = padded(x, low, tuple(map(used, outputs, taps, strides, dilation)))
         _sum_of_slices(x, w, out, strides, dilation, groups)
     else:
         rows = out.reshape(-1, o)
         for xs, os in _groups(groups, c, o // groups):
-            _product(x[..., xs], w[..., os], rows[:, os], low, outputs, strides, dilation)
+            _product(x[..., xs], w[..., os], rows[:, os], *window)
     return out.astype(dtype, copy=False)
+
+
+def _grouped(x: Any, groups: int) -> Any:
+    """Return x with its groups of channels in an axis of their own."""
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
 
 
 def _product(
@@ -105,7 +120,7 @@ def _product(
 ) -> None:
     """Write the convolution of one group into `out`, a matrix with a row for each output."""
     taps = w.shape[:-2]
-    w = w.reshape(-1, w.shape[-1])
+    w = np.ascontiguousarray(w.reshape(-1, w.shape[-1]))  # the BLAS takes no negative steps
     found = columns_of(x, low, outputs, taps, strides, dilation)
 
     def write(run: Any) -> None:
@@ -169,7 +184,10 @@ def by_kernel(
         return out.astype(dtype, copy=False)
     x, g = x.astype(work, copy=False), g.astype(work, copy=False)
     low = tuple(p[0] for p in padding)
-    if _is_thin(groups, c, o):
+    thin = _is_thin(groups, c, o)
+    if _kernel_by_transforms(x, g, out, low, strides, dilation, groups, thin):
+        pass
+    elif thin:
         x = padded(x, low, tuple(map(used, outputs, shape, strides, dilation)))
         out[...] = 0
         _kernel_by_slices(x, g, out, strides, dilation, c, o)
@@ -182,6 +200,23 @@ def by_kernel(
         for xs, os in _groups(groups, c, o):
             _kernel_product(x[..., xs], rows[:, os], matrix[:, os], *window)
     return out.astype(dtype, copy=False)
+
+
+def _kernel_by_transforms(
+    x: Any, g: Any, out: Any, low: Ints, strides: Ints, dilation: Ints, groups: int, thin: bool
+) -> bool:
+    """Write the kernel by Fourier transforms, where that is faster and exact enough.
+
+    It is a convolution of x, whose images are its channels, with g, and sums over the batch.
+    """
+    n, taps = len(x), out.shape[:-2]
+    images = (x.shape[-1] // groups, *x.shape[1:-1], groups * n)
+    kernel = (*g.shape[1:-1], n, g.shape[-1])
+    x, g, out = (_grouped(a, groups) for a in (x, g, out))
+    x, g, out = np.moveaxis(x, (-1, 0), (0, -1)), np.moveaxis(g, 0, -2), np.moveaxis(out, -3, 0)
+    return conv_fft.pays(
+        x.dtype, images, kernel, low, taps, dilation, strides, groups, thin
+    ) and conv_fft.correlate(x, g, low, taps, strides, out)
 
 
 def _kernel_products(
@@ -267,10 +302,15 @@ def by_input(
     if out is None:
         out = np.empty((g.shape[0], *shape, groups * c), _work(g, w)[0])
     low = tuple(p[0] for p in padding)
-    if 8 * c <= o and prod(taps) > 1:
+    before = tuple((k - 1) * d - p for k, d, p in zip(taps, dilation, low, strict=True))
+    work, kernel = _work(g, w)[1], (*taps, o, groups * c)
+    thin = _is_thin(groups, c, o)
+    if conv_fft.pays(work, g.shape, kernel, before, shape, strides, dilation, groups, thin):
+        pass  # below
+    elif 8 * c <= o and 1 < prod(taps) <= _TAPS * prod(strides):
         return _by_columns(g, w, strides, low, dilation, groups, shape, out)
-    if not _is_thin(groups, c, o) and prod(taps) > 1 and g.size and w.size:
-        spreads = _is_better_spread(g.shape[-2], strides[-1], shape[-1])
+    elif not thin and prod(taps) > 1 and g.size and w.size:
+        spreads = c * o >= _MANY and _is_better_spread(g.shape[-2], strides[-1], shape[-1])
         if len(shape) == 1 and spreads:  # a first axis to cut lines from
             two = (1, *strides), (0, *low), (1, *dilation), groups, spreads, out[:, None]
             _by_lines(g[:, None], w[None], *two)
@@ -281,9 +321,8 @@ def by_input(
     w = np.flip(w, range(len(taps))).reshape(*taps, c, groups, o)
     w = np.swapaxes(w, -1, -3).reshape(*taps, o, groups * c)
     if all(s == 1 for s in strides):
-        low = tuple((k - 1) * d - p for k, d, p in zip(taps, dilation, low, strict=True))
-        memory = out if out.dtype == _work(g, w)[1] else None
-        return _correlate(g, w, low, shape, strides, dilation, groups, memory)
+        memory = out if out.dtype == work else None
+        return _correlate(g, w, before, shape, strides, dilation, groups, memory)
     # Elements that share a remainder by the stride meet every q-th tap only: each such set is a
     # convolution of g, of stride 1, with these taps in reverse order.
     out[...] = 0

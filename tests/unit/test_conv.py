@@ -92,6 +92,7 @@ def test_convolution_and_transposes(case: Any, small_pieces: bool, ways: Any) ->
             patch.setattr(conv_lines, "_ROWS", 1)
             patch.setattr(columns, "RUN", 2)
         patch.setattr(conv_numpy, "_GROUPS", 2)
+        patch.setattr(conv_numpy, "_MANY", 1)
         patch.setattr(conv_numpy, "_is_better_spread", lambda *lengths: bool(ways[0]))
         patch.setattr(conv_numpy, "_are_better_lines", lambda *lengths: bool(ways[1]))
         y = nn.conv(x, w, **attrs)
