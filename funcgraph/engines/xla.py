@@ -40,6 +40,7 @@ __all__ = ["Direct", "Program", "asarray", "call", "compile_graph", "lower", "me
 
 _reports: weakref.WeakKeyDictionary[Graph, dict[Any, MemoryReport]] = weakref.WeakKeyDictionary()
 _TRIES = 3
+_SMALL = 64  # elements of a constant that is embedded as it is
 
 
 def memory_of(
@@ -93,7 +94,7 @@ def _runner(graph: Graph) -> Callable[..., tuple[Any, ...]]:
         def run(*inputs: Any) -> tuple[Any, ...]:
             found = known()
             assert found is not None
-            return tuple(jax.numpy.asarray(x) for x in found.run(*inputs))
+            return _outputs(found, inputs)
 
         _runners[graph] = run
     return _runners[graph]
@@ -108,7 +109,38 @@ def _program(graph: Graph, options: dict[str, Any]) -> Callable[..., tuple[Any, 
     if budget is not None:
         return _runner(memory_of(graph, budget, **options).graph)
     graph = hoist(scaled(graph))
-    return lambda *inputs: tuple(jax.numpy.asarray(x) for x in graph.run(*inputs))
+    return lambda *inputs: _outputs(graph, inputs)
+
+
+def _outputs(graph: Graph, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the outputs of a graph, as JAX's arrays or tracers."""
+    constants = {v: _computed(value) for v, value in graph.constants.items()}
+    outs = Graph(graph.inputs, graph.equations, graph.outputs, constants).run(*inputs)
+    return tuple(map(jax.numpy.asarray, outs))
+
+
+def _computed(value: Any) -> Any:
+    """Return the constant; computed, if each row is one number at one place, and another beside.
+
+    Such are the seeds of a Jacobian, and what staging makes of them by slices, padding and factors.
+    Within a loop XLA computes an element faster than it reads it, and the program stays small.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fc":
+        return value
+    if value.size < _SMALL or 0 in value.strides:
+        return value
+    matrix = value.reshape(next(n for n in value.shape if n > 1), -1)
+    if matrix.shape[1] == 1 or not 0 < np.count_nonzero(matrix) <= len(matrix):
+        return value
+    rows, columns = matrix.nonzero()
+    places = np.full((len(matrix), 1), -1, np.int32)
+    places[rows, 0] = columns
+    mask = places == np.arange(matrix.shape[1])
+    on, beside = matrix[rows[0], columns[0]], matrix[~mask][0]
+    if np.where(mask, on, beside).tobytes() != value.tobytes():  # 0.0 and -0.0 differ
+        return value
+    along = jax.lax.broadcasted_iota(np.int32, matrix.shape, 1)
+    return jax.numpy.where(places == along, on, beside).reshape(value.shape)
 
 
 def compile_graph(graph: Graph, **options: Any) -> Callable[..., tuple[Any, ...]]:
@@ -241,7 +273,7 @@ def _dtypes(program: Program) -> list[Any]:
 
 
 def _run(*inputs: Any, program: Program) -> list[Any]:
-    outs = zip(hoist(scaled(program.graph)).run(*inputs), _dtypes(program), strict=True)
+    outs = zip(_outputs(hoist(scaled(program.graph)), inputs), _dtypes(program), strict=True)
     return [jax.numpy.asarray(x, dtype) for x, dtype in outs]
 
 

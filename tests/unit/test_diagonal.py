@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -110,3 +111,69 @@ def test_zeros_of_the_basis_win(backend: str) -> None:
     a[1, 2] = np.inf
     got = fg.jit(fg.jacobian(f), backend=backend)(V, a)
     assert np.asarray(got).tolist() == a.tolist()
+
+
+# --- constants that XLA computes ------------------------------------------------------------------
+
+SEEDS = np.eye(12)
+TWICE = SEEDS.copy()
+TWICE[0, 5] = 1
+NEARLY = SEEDS.copy()
+NEARLY[0, 5] = -0.0
+COMPUTED = {
+    "identity": SEEDS,
+    "single": SEEDS.astype(np.float32),
+    "complex": SEEDS * (1 - 2j),
+    "a leaf": SEEDS[:, 3:9].reshape(12, 2, 3),
+    "cut off": SEEDS[:10, 1:],
+    "padded": np.pad(SEEDS, ((0, 0), (2, 1)))[:, None],
+    "negative": -3.0 * SEEDS,
+    "in columns": np.asfortranarray(SEEDS[:, 1:]),
+    "permuted": SEEDS[:, ::-1],
+    "some rows": np.repeat(SEEDS, 2, 0)[1:] * (np.arange(23) % 4 > 0)[:, None],
+    "undefined": np.where(SEEDS == 1, np.nan, 2 * SEEDS),
+}
+EMBEDDED = {
+    "two in a row": TWICE,
+    "zeros of two signs": NEARLY,
+    "unequal": SEEDS * np.arange(1.0, 13),
+    "zeros": np.zeros((12, 12)),
+    "integers": np.eye(12, dtype=int),
+    "small": np.eye(3),
+    "one row": np.eye(100)[70],
+    "a view": np.broadcast_to(A[0, 0], (12, 12)),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED | EMBEDDED)
+def test_constants_that_xla_computes(name: str) -> None:
+    """The same bits; XLA's own folding does not put the constant back."""
+    pytest.importorskip("jax")
+    constant = (COMPUTED | EMBEDDED)[name]
+    f = fg.jit(lambda x: np.copysign(1, np.real(constant)) * x + constant, backend="xla")
+    lowered = fg.jit(lambda x: x * constant, backend="xla").lower(2.0)
+    for text in (lowered.as_text(), lowered.compile().as_text()):
+        assert ("iota" in text) == (name in COMPUTED)
+    same = fg.jit(lambda x: (constant, x), backend="xla")(2.0)[0]
+    assert np.asarray(same).tobytes() == np.ascontiguousarray(constant).tobytes()
+    np.testing.assert_array_equal(f(2.0), np.copysign(1, np.real(constant)) * 2.0 + constant)
+
+
+@pytest.mark.parametrize("mode", [fg.jacrev, fg.jacfwd, fg.hessian])
+def test_jacobians_on_xla_embed_no_seeds(mode: Any) -> None:
+    jax = pytest.importorskip("jax")
+    theirs = {fg.jacrev: jax.jacrev, fg.jacfwd: jax.jacfwd, fg.hessian: jax.hessian}[mode]
+    p = {"a": RNG.standard_normal((20, 3)), "b": RNG.standard_normal(40)}
+
+    def f(p: Any) -> Any:
+        rows = (p["b"][1:] - p["b"][:-1] ** 2) ** 2
+        y = (p["a"] * rows[:3] + p["b"][::2, None]) ** 2
+        return y.sum() if mode is fg.hessian else y
+
+    compiled = fg.jit(mode(f), backend="xla")
+    with jax.enable_x64(True):
+        wanted = jax.jit(theirs(f))(p)
+    for got, want in zip(fg.tree.leaves(compiled(p)), fg.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    constants = re.findall(r"f64\[[\d,]+\]\S* constant\(", compiled.lower(p).compile().as_text())
+    assert not constants
