@@ -23,6 +23,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
+from funcgraph.core.vectors import untransposed
 from funcgraph.errors import MemoryBudgetError, MissingPackageError
 from funcgraph.tree.structure import is_simple
 
@@ -61,10 +62,15 @@ def memory_of(
     return known[key]
 
 
+def _prepared(graph: Graph) -> Graph:
+    """Return an equal graph that XLA compiles to faster code."""
+    return hoist(scaled(untransposed(simplify(graph))))
+
+
 def _planned(graph: Graph, budget: int | None, donated: Any, options: Any) -> MemoryReport:
     if budget is None:
-        return planned(hoist(scaled(graph)), None, Options(donated, barrier=True, ahead=True))
-    graph, aim = hoist(scaled(simplify(inlined(graph, "xla")))), budget
+        return planned(_prepared(graph), None, Options(donated, barrier=True, ahead=True))
+    graph, aim = _prepared(inlined(graph, "xla")), budget
     for _ in range(_TRIES):
         report = planned(graph, aim, Options(donated, barrier=True, ahead=True), budget)
         measured = _measured(report.graph, {"donate_argnums": donated, **options})
@@ -108,7 +114,7 @@ def _program(graph: Graph, options: dict[str, Any]) -> Callable[..., tuple[Any, 
     budget = options.pop("memory_budget", None)
     if budget is not None:
         return _runner(memory_of(graph, budget, **options).graph)
-    graph = hoist(scaled(graph))
+    graph = _prepared(graph)
     return lambda *inputs: _outputs(graph, inputs)
 
 
@@ -213,7 +219,7 @@ class Direct:
                 self._refused = True
                 raise _RefusedError
             graph, leaves, _, outputs = found
-            return tree.unflatten(outputs, _program(simplify(graph), {})(*leaves))
+            return tree.unflatten(outputs, _program(graph, {})(*leaves))
 
         self._jitted = jax.jit(program, **options)
         self._refused = False
@@ -273,7 +279,7 @@ def _dtypes(program: Program) -> list[Any]:
 
 
 def _run(*inputs: Any, program: Program) -> list[Any]:
-    outs = zip(_outputs(hoist(scaled(program.graph)), inputs), _dtypes(program), strict=True)
+    outs = zip(_outputs(_prepared(program.graph), inputs), _dtypes(program), strict=True)
     return [jax.numpy.asarray(x, dtype) for x, dtype in outs]
 
 

@@ -113,6 +113,22 @@ def test_zeros_of_the_basis_win(backend: str) -> None:
     assert np.asarray(got).tolist() == a.tolist()
 
 
+# --- products with vectors -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [lambda x, v: x @ v, lambda x, v: v @ x, lambda x, v: x.T @ (x @ v)])
+def test_xla_transposes_no_matrix_for_a_vector(f: Callable[..., Any]) -> None:
+    """It would copy the matrix, and take forty times as long for one of 1500 x 1500."""
+    jax = pytest.importorskip("jax")
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal((40, 40)), rng.standard_normal(40)
+    step = fg.jit(fg.grad(lambda v, x: np.sum(np.sin(f(x, v)))), backend="xla")
+    assert "transpose" not in step.lower(v, x).as_text()
+    with jax.enable_x64(True):
+        wanted = jax.grad(lambda v, x: jax.numpy.sum(jax.numpy.sin(f(x, v))))(v, x)
+    np.testing.assert_allclose(step(v, x), wanted, rtol=1e-12, atol=1e-11)
+
+
 # --- constants that XLA computes ------------------------------------------------------------------
 
 SEEDS = np.eye(12)
