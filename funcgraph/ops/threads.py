@@ -5,6 +5,10 @@ on large ones. Where an operation is many small products, `in_parallel` does bet
 runs, the BLAS works on one thread, and the pieces on as many as it had. So OPENBLAS_NUM_THREADS and
 threadpoolctl's limits hold here too, and with one thread nothing is started.
 
+After a product the BLAS's own threads look out for the next one for 26 ms, each of them on a core of its own,
+where pieces that come in the meantime find none. So programs of both work `on_own_threads` from
+begin to end.
+
 The threads wait for the next call, until the process ends or forks: to start one takes 0.2 ms, to wake
 one 0.02. The number of BLAS threads is the whole process's: products that other threads of the user's ask for
 in the meantime run on one thread too, and a limit of one that somebody sets in the meantime is lifted
@@ -23,12 +27,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import cache, partial
+from functools import cache, partial, wraps
 from itertools import product
 from queue import SimpleQueue
 from typing import Any
 
-__all__ = ["in_parallel"]
+__all__ = ["in_parallel", "on_own_threads"]
 
 
 @cache
@@ -59,14 +63,15 @@ class _Limit:
         self.lock = threading.Lock()
         self.callers = 0
         self.before = 1
+        self.is_taken = False  # by somebody's pieces
         self.forked = False
 
     @contextmanager
-    def __call__(self) -> Iterator[int]:
-        """Let the BLAS work on one thread; give how many the caller may use."""
+    def __call__(self) -> Iterator[None]:
+        """Let the BLAS work on one thread."""
         blas = _blas()
         if blas is None:
-            yield 1
+            yield
             return
         get, put = blas
         with self.lock:
@@ -75,14 +80,25 @@ class _Limit:
                 self.before = get()
                 if self.before > 1:
                     put(1)
-            count = 1 if self.callers > 1 or self.forked else self.before
         try:
-            yield count
+            yield
         finally:
             with self.lock:
                 self.callers -= 1
                 if not self.callers and self.before > 1 and get() == 1:
                     put(self.before)
+
+    @contextmanager
+    def count(self) -> Iterator[int]:
+        """Do the same; give how many threads the caller may use: one while somebody else has them."""
+        with self():
+            with self.lock:
+                alone, self.is_taken = not self.is_taken, True
+            try:
+                yield self.before if alone and _blas() and not self.forked else 1
+            finally:
+                if alone:
+                    self.is_taken = False
 
     def after_fork(self) -> None:
         """Start anew in a child: of the threads of its parent it has one."""
@@ -196,6 +212,17 @@ class _Run:
                 self.fail(error)
 
 
+def on_own_threads(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, during which the BLAS works on one thread, and `in_parallel` as ever."""
+
+    @wraps(function)
+    def limited(*args: Any) -> Any:
+        with _limit():
+            return function(*args)
+
+    return limited
+
+
 def in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """Return work(item) for each item; `work` must stand to be called by several threads at once.
 
@@ -203,7 +230,7 @@ def in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     begun, and the exception is raised here.
     """
     run = _Run(work, items)
-    with _limit() as count:
+    with _limit.count() as count:
         others = max(0, min(count, len(items)) - 1)
         _pool.submit([partial(copy_context().run, run.help) for _ in range(others)])
         run.go_on()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import funcgraph as fg
 from funcgraph.nn import functional_conv as nn
 from funcgraph.ops import columns, conv_numpy, threads
 from funcgraph.ops.conv import conv_input, conv_kernel
@@ -88,6 +89,24 @@ def test_second_callers_work_alone(blas: Blas) -> None:
 
     assert len(set(in_parallel(work, range(9))[0])) == 1
     assert blas.told == [1, 3]
+
+
+def test_functions_on_own_threads(blas: Blas) -> None:
+    """The BLAS has one thread from begin to end; each call within has all threads, one by one."""
+
+    def pieces() -> set[int]:
+        gate = threading.Barrier(3, timeout=10)
+        return {k for _, k in in_parallel(lambda _: (gate.wait(), threading.get_ident()), range(3))}
+
+    def work(count: int) -> list[set[int]]:
+        assert blas.count == 1
+        return [pieces() for _ in range(count)]
+
+    assert [len(used) for used in threads.on_own_threads(work)(2)] == [3, 3]
+    assert blas.told == [1, 3]
+    with pytest.raises(KeyError):
+        threads.on_own_threads({}.__getitem__)("missing")
+    assert blas.count == 3
 
 
 def test_what_is_set_meanwhile_stays(blas: Blas) -> None:
@@ -228,3 +247,30 @@ def test_convolutions_are_the_same_on_all_threads(
     blas.count = 1
     for a, b in zip(several, run(), strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_programs_with_convolutions_are_on_own_threads(blas: Blas) -> None:
+    """Products too: the same to the last bit on one and three threads, and as eagerly."""
+    rng = np.random.default_rng(0)
+    shapes = {"k": (3, 3, 1, 8), "v": (392, 128), "w": (128, 300)}
+    params = {n: rng.standard_normal(s).astype(np.float32) / 9 for n, s in shapes.items()}
+    x = rng.standard_normal((96, 16, 16, 1)).astype(np.float32)
+
+    def loss(p: Any) -> Any:
+        y = nn.max_pool(nn.conv(x, p["k"], (1, 1), ((0, 0), (0, 0))), (2, 2), (2, 2), "VALID")
+        y = np.tanh(np.reshape(y, (96, 392)) @ p["v"])
+        return np.sum(np.square(y @ p["w"]))
+
+    f = fg.jit(fg.value_and_grad(loss))
+    f(params)
+    blas.told.clear()
+    several, grads = f(params)
+    assert blas.told == [1, 3]  # once for the whole program
+    blas.count = 1
+    alone, others = f(params)
+    assert several == alone
+    value, expected = fg.value_and_grad(loss)(params)
+    np.testing.assert_allclose(several, value, rtol=1e-5)
+    for name, g in grads.items():
+        assert g.tobytes() == others[name].tobytes()
+        np.testing.assert_allclose(g, expected[name], rtol=1e-4, atol=1e-4)

@@ -1,19 +1,28 @@
 """How a large product of matrices is asked of the BLAS.
 
-May import `core`.
+May import `core`, `ops`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Var
+from funcgraph.ops.columns import ends
+from funcgraph.ops.threads import in_parallel
 
-__all__ = ["is_better_turned", "with_rows_joined"]
+__all__ = ["is_better_turned", "is_for_threads", "product", "with_rows_joined"]
 
 # Products of so few rows with a transpose of so many rows and columns are turned.
 _FEW_ROWS, _MANY_COLUMNS = 32, 256
+_LONG = 1 << 22  # multiplications that are worth another thread
+_PIECES = 4
 
 
 def _avals(e: Equation) -> list[Aval]:
@@ -58,3 +67,20 @@ def with_rows_joined(
     if not k:
         return args, place
     return [f"{args[0]}.reshape(-1, {k})", args[1]], f"{place}.reshape(-1, {n})"
+
+
+def is_for_threads(e: Equation) -> bool:
+    """Return whether a product of two matrices is large enough for `product`."""
+    shapes = [a.shape for a in _avals(e)]
+    return [len(s) for s in shapes] == [2, 2, 2] and prod(shapes[0]) * shapes[1][1] >= _LONG
+
+
+def product(a: Any, b: Any, out: Any) -> None:
+    """Write a @ b into out, in pieces of its longer side, on threads."""
+    if len(out) < out.shape[1]:
+        a, b, out = b.T, a.T, out.T
+
+    def write(rows: slice) -> None:
+        np.matmul(a[rows], b, out=out[rows])
+
+    in_parallel(write, [slice(*s) for s in pairwise(ends(len(out), _PIECES))])

@@ -21,6 +21,7 @@ from funcgraph.core.graph import Equation, Graph, Var, names_of
 from funcgraph.core.primitive import VIEWS
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
+from funcgraph.engines.numpy import products
 from funcgraph.engines.numpy.around import around
 from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
@@ -31,7 +32,6 @@ from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Workspaces
 from funcgraph.engines.numpy.plan import INTO, WHOLE, Plan
 from funcgraph.engines.numpy.planes import by_planes
-from funcgraph.engines.numpy.products import is_better_turned, with_rows_joined
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scatter import add_rows, are_rows_sorted, put_back
 from funcgraph.engines.numpy.short import by_columns, is_by_columns, reduce_columns
@@ -46,6 +46,7 @@ from funcgraph.engines.numpy.small import (
 )
 from funcgraph.engines.numpy.steps import Steps
 from funcgraph.engines.numpy.triangles import Triangles
+from funcgraph.ops.threads import on_own_threads
 
 __all__ = ["Program"]
 
@@ -130,6 +131,7 @@ class _Writer:
 
     Attributes:
       planned: The equations whose results are written into memory that is there.
+      is_threaded: Whether the BLAS works on one thread, as there are convolutions or pooling.
     """
 
     def __init__(
@@ -146,6 +148,8 @@ class _Writer:
         times = Counter(graph.outputs)
         self.rows = set(rows or ())
         self.in_loop = rows is not None
+        threaded = any(e.primitive.name in INTO for e in graph.equations)
+        self.is_threaded = threaded and not self.in_loop
         self.inputs = set(graph.inputs)
         self.passed_on = {graph.inputs[k] for k in donated if times[graph.inputs[k]] == 1}
         self.watched = set(watched)  # what has to be finite
@@ -228,9 +232,11 @@ class _Writer:
             attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
             return [f"{self.bind(INTO[name], name)}({', '.join([*args, *attrs])}, out={place})"]
         if name == "matmul":
-            if is_better_turned(e, self.turned):
+            if products.is_better_turned(e, self.turned):
                 return self._turned(e, args, place)
-            args, place = with_rows_joined(e, args, place, self.strided)
+            if self.is_threaded and products.is_for_threads(e):
+                return [f"{self.bind(products.product, 'product')}({', '.join(args)}, {place})"]
+            args, place = products.with_rows_joined(e, args, place, self.strided)
         if is_by_columns(e):
             return [by_columns(e, self._ufunc(e), args, place)]
         by_place = _size(e.outputs[0]) < _SMALL and name not in ("maximum", "minimum")
@@ -487,6 +493,7 @@ class Program:
         self.text = writer.program() if steps is None else steps.text(writer)
         text = with_names(self.text, writer.space)
         exec(compile(text, "<funcgraph program>", "exec"), writer.space)
-        self.function: Callable[..., tuple[Any, ...]] = writer.space["program"]
+        function: Callable[..., tuple[Any, ...]] = writer.space["program"]
+        self.function = on_own_threads(function) if writer.is_threaded else function
         self.outputs = writer.plan.outputs
         self.workspaces = Workspaces(writer.plan.slots)
