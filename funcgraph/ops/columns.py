@@ -27,6 +27,7 @@ __all__ = [
     "pieces",
     "put_back",
     "scratch",
+    "shares",
     "strided",
     "windows",
 ]
@@ -94,6 +95,16 @@ def pieces(n: int, length: int, size: int, limit: int) -> Iterator[tuple[slice, 
             yield slice(k, k + 1), slice(a, min(length, a + step))
 
 
+def shares(n: int, length: int, size: int) -> list[tuple[slice, slice]]:
+    """Return pieces as large as the cache allows, as many as two or four threads can share."""
+    limit = max(_PIECE, min(n * length * size // _RUNS, COLUMNS))
+    if length * size > limit:
+        return list(pieces(n, length, size, limit))
+    count = -(-n // (limit // max(1, length * size)))
+    cuts = ends(n, count if count < 3 else -(-count // _RUNS) * _RUNS)
+    return [(slice(a, b), slice(0, length)) for a, b in pairwise(cuts)]
+
+
 def scratch(size: int, dtype: Any) -> Any:
     """Return an array of one axis, for `put_back` when it is not needed any more."""
     need = size * dtype.itemsize
@@ -129,8 +140,7 @@ class Columns:
         self.few = taps[-1] * x.shape[-1] < RUN  # columns channels first: long runs along the rows
         self.width = prod(taps) * x.shape[-1]
         row = prod(outputs[1:]) * self.width * x.itemsize
-        share = len(x) * outputs[0] * row // _RUNS
-        parts = list(pieces(len(x), outputs[0], row, max(_PIECE, min(share, COLUMNS))))
+        parts = shares(len(x), outputs[0], row)
         self.runs = [parts[a:b] for a, b in pairwise(ends(len(parts), _RUNS))]
         self.rows = max([(a.stop - a.start) * (b.stop - b.start) for a, b in parts], default=0)
         self.rows *= prod(outputs[1:])  # of the largest matrix

@@ -30,16 +30,17 @@ def write_lines(found: Lines, kernels: Sequence[Any], out: Any) -> None:
     width, dtype = out.shape[-1], found.x.dtype
 
     def write(run: Any) -> None:
-        for images, lines, matrices in found.blocks(run):
+        for images, lines, groups in found.blocks(run):
             target = out[images, lines[0].target : lines[-1].target + 1]
             direct = len(target) == 1 and target.flags.c_contiguous and out.dtype == dtype
             terms = target if direct else scratch(target.size, dtype)
             terms = terms.reshape(len(lines), -1, width)
-            for line, matrix, term in zip(lines, matrices, terms, strict=True):
+            for some, line, matrices in groups:
                 if line.size:
-                    np.matmul(matrix, _taps(kernels, line).reshape(-1, width), out=term)
+                    kernel = _taps(kernels, line).reshape(-1, width)
+                    np.matmul(matrices, kernel, out=terms[some])
                 else:
-                    term[...] = 0
+                    terms[some] = 0
             if not direct:
                 shape = (len(lines), len(target), *target.shape[2:])
                 target[...] = np.swapaxes(terms.reshape(shape), 0, 1)
@@ -69,22 +70,22 @@ def spread_lines(
     start, stop = max(0, low), min(reached, low + out.shape[-2])
 
     def write(run: Any) -> None:
-        for images, lines, matrices in found.blocks(run):
+        for images, lines, groups in found.blocks(run):
             rows = (images.stop - images.start) * prod(found.outputs)
             few = rows < _ROWS
             memory = scratch(len(lines) * rows * count * c, dtype)
             shape = (len(lines), *((rows, count) if few else (count, rows)), c)
             terms = np.swapaxes(memory.reshape(shape), 1, 2) if few else memory.reshape(shape)
-            for line, matrix, term in zip(lines, matrices, terms, strict=True):
+            for some, line, matrices in groups:
                 if not line.size:
-                    term[...] = 0
+                    terms[some] = 0
                     continue
                 kernel = _taps(kernels, line).reshape(-1, count, c)
                 if few:
-                    target = np.swapaxes(term, 0, 1).reshape(rows, count * c)
-                    np.matmul(matrix, kernel.reshape(-1, count * c), out=target)
+                    target = memory.reshape(len(lines), rows, count * c)[some]
+                    np.matmul(matrices, kernel.reshape(-1, count * c), out=target)
                 else:
-                    np.matmul(matrix, np.swapaxes(kernel, 0, 1), out=term)
+                    np.matmul(matrices[:, None], np.swapaxes(kernel, 0, 1), out=terms[some])
             sums = scratch(len(lines) * (rows // width) * reached * c, dtype)
             sums = sums.reshape(len(lines), rows // width, reached, c)
             sums[...] = 0

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import gcd, prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from funcgraph.ops.columns import ends, padded, put_back, scratch
@@ -37,6 +38,14 @@ class Line(NamedTuple):
     size: int
     tap: int
     kernel: int
+
+
+class Group(NamedTuple):
+    """Lines of a piece that meet the same taps, those of `line`, and the stack of their matrices."""
+
+    numbers: slice
+    line: Line
+    matrices: Any
 
 
 def reach(outputs: int, taps: int, stride: int, dilation: int, low: int, length: int) -> list[Line]:
@@ -109,8 +118,8 @@ class Lines:
         pieces = max(-(-n * image // _BLOCK), _FEWEST)
         return max(-(-n // pieces), least), count
 
-    def blocks(self, run: Any) -> Iterator[tuple[slice, list[Line], list[Any]]]:
-        """Yield for each piece its images, and its lines with the matrices of their columns.
+    def blocks(self, run: Any) -> Iterator[tuple[slice, list[Line], list[Group]]]:
+        """Yield for each piece its images, its lines, and the matrices of their columns.
 
         A matrix has a row for each image and output of the other axes, and a column for each line,
         tap of the other axes, and channel. They are valid until the next piece is asked for.
@@ -119,12 +128,16 @@ class Lines:
             block, places = self._block(images, lines)
             rows = (images.stop - images.start) * prod(self.outputs)
             block = block.reshape(rows, -1, self.width)
-            matrices = [
-                block[:, at : at + line.size].reshape(rows, line.size * self.width)
-                for at, line in zip(places, lines, strict=True)
-            ]
-            yield images, lines, matrices
+            yield images, lines, [self._group(block, *some) for some in _alike(lines, places)]
             put_back(block)
+
+    def _group(self, block: Any, numbers: slice, line: Line, place: int, step: int) -> Group:
+        """Return the matrices of lines that meet the same taps."""
+        row, between, last = block.strides
+        count = len(range(numbers.start, numbers.stop, numbers.step))
+        shape = (count, len(block), line.size * self.width)
+        at, strides = place * between, (step * between, row, last)
+        return Group(numbers, line, np.ndarray(shape, block.dtype, block, at, strides))
 
     def _block(self, images: slice, lines: list[Line]) -> tuple[Any, list[int]]:
         """Return columns, (images, *outputs, lines, *taps, C), and at which line each window starts.
@@ -175,3 +188,15 @@ def _together(lines: list[Line], taps: int) -> list[tuple[slice, int, slice]]:
             some = slice(line.tap, line.tap + line.size)
             found.append((slice(line.target, stop + 1), line.first if line.size else 0, some))
     return found
+
+
+def _alike(lines: list[Line], places: list[int]) -> Iterator[tuple[slice, Line, int, int]]:
+    """Yield the numbers of lines that meet the same taps, one of them, and the step of their places."""
+    found: dict[Any, list[int]] = {}
+    for k, line in enumerate(lines):
+        found.setdefault((line.size, line.tap, line.kernel), []).append(k)
+    for same in found.values():
+        gaps = {(b - a, places[b] - places[a]) for a, b in pairwise(same)}
+        for some in [same] if len(gaps) < 2 else [[k] for k in same]:
+            gap, step = next(iter(gaps)) if len(some) > 1 else (1, 0)
+            yield slice(some[0], some[-1] + 1, gap), lines[some[0]], places[some[0]], step
