@@ -1,7 +1,8 @@
 """The functions of scipy.linalg that have derivatives (extra `scipy`).
 
-On plain arrays SciPy's own run, on JAX arrays JAX's.
-May import `core`, `ops`, `numpy.*`, SciPy.
+On plain arrays SciPy's own run, on JAX arrays JAX's. SciPy is imported when it is first called: on
+traced arrays NumPy is enough for all functions but expm and lu. May import `core`, `ops`,
+`numpy.*`, SciPy.
 
 Sources: N. Higham, "Functions of Matrices", 2008, eq. (3.16) (exponential: the derivative is a
 block of the exponential of a matrix of twice the size); S. Walter and L. Lehmann, "Algorithmic
@@ -10,10 +11,11 @@ differentiation of linear algebra functions", 2010 (LU).
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sla
 
 from funcgraph.core.aval import Aval, dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import General, Primitive, aligned
@@ -49,6 +51,16 @@ __all__ = [
 ]
 
 
+def _scipy(name: str) -> Callable[..., Any]:
+    """Return the function of scipy.linalg of this name, which is looked up at each call."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module("scipy.linalg"), name)(*args, **kwargs)
+
+    call.__module__, call.__name__ = "scipy.linalg", name
+    return call
+
+
 def _from_triangle(x: Any, lower: bool, hermitian: bool = True) -> Any:
     """Return the symmetric matrix of which one triangle is given."""
     rest = _triangle(x, lower, -1)
@@ -61,7 +73,7 @@ def _columns(b: Any, solve_: Any) -> Any:
     return solve_(expand_dims(b, (1,)))[..., 0] if ndim_of(b) == 1 else solve_(b)
 
 
-@function(sla.solve, jax="jax.scipy.linalg.solve")
+@function(_scipy("solve"), jax="jax.scipy.linalg.solve")
 def solve(
     a: Any,
     b: Any,
@@ -83,7 +95,7 @@ def solve(
     return _columns(b, lambda c: dec.solve(a, c))
 
 
-@function(sla.solve_triangular, jax="jax.scipy.linalg.solve_triangular")
+@function(_scipy("solve_triangular"), jax="jax.scipy.linalg.solve_triangular")
 def solve_triangular(
     a: Any,
     b: Any,
@@ -105,7 +117,7 @@ def solve_triangular(
     return _columns(b, lambda c: _solve_triangular(t, c, lower=bool(lower)))
 
 
-@function(sla.cholesky, jax="jax.scipy.linalg.cholesky")
+@function(_scipy("cholesky"), jax="jax.scipy.linalg.cholesky")
 def cholesky(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -114,7 +126,7 @@ def cholesky(
     return factor if lower else dec.adjoint(factor)
 
 
-@function(sla.cho_factor, jax="jax.scipy.linalg.cho_factor")
+@function(_scipy("cho_factor"), jax="jax.scipy.linalg.cho_factor")
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -122,7 +134,7 @@ def cho_factor(
     return cholesky(a, lower), lower
 
 
-@function(sla.cho_solve, jax="jax.scipy.linalg.cho_solve")
+@function(_scipy("cho_solve"), jax="jax.scipy.linalg.cho_solve")
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -151,7 +163,7 @@ def _expm_change(a: Any, direction: Any) -> Any:
 
 expm_values = Primitive(
     "expm",
-    sla.expm,
+    _scipy("expm"),
     "jax.scipy.linalg.expm",
     lambda a: Aval(a.shape, a.dtype),
     General(
@@ -162,7 +174,7 @@ expm_values = Primitive(
 )
 
 
-@function(sla.expm, jax="jax.scipy.linalg.expm")
+@function(_scipy("expm"), jax="jax.scipy.linalg.expm")
 def expm(A: Any) -> Any:
     """Return the matrix exponential: Σ Aᵏ / k!."""
     return expm_values(as_array(A))
@@ -187,7 +199,7 @@ def _aval_lu(a: Aval) -> tuple[Aval, Aval, Aval]:
 def _np_lu(a: Any) -> tuple[Any, ...]:
     if not a.size:  # SciPy forgets the shape
         return a.real, a, a
-    return tuple(sla.lu(a))
+    return tuple(_scipy("lu")(a))
 
 
 # Of square matrices.
@@ -202,7 +214,7 @@ lu_factors = Primitive(
 )
 
 
-@function(sla.lu, jax="jax.scipy.linalg.lu")
+@function(_scipy("lu"), jax="jax.scipy.linalg.lu")
 def lu(
     a: Any,
     permute_l: bool = False,
@@ -213,14 +225,15 @@ def lu(
     """Return permutation, lower and upper factor of a square matrix: a = p l u."""
     a = as_array(a)
     if shape_of(a)[-1] != shape_of(a)[-2]:
-        unsupported(sla.lu, "of a matrix that is not square is not supported on traced arrays")
+        why = "of a matrix that is not square is not supported on traced arrays"
+        unsupported(_scipy("lu"), why)
     p, lower, upper = lu_factors(a)
     if permute_l:
         return matmul(p, lower), upper
     return (np.argmax(p, axis=-1) if p_indices else p), lower, upper
 
 
-@function(sla.qr, jax="jax.scipy.linalg.qr")
+@function(_scipy("qr"), jax="jax.scipy.linalg.qr")
 def qr(
     a: Any,
     overwrite_a: bool = False,
@@ -231,12 +244,12 @@ def qr(
 ) -> Any:
     """Return the QR factorisation; modes economic and r, and full of square matrices."""
     if pivoting or mode == "raw":
-        unsupported(sla.qr, "with pivoting or mode='raw' is not supported on traced arrays")
+        unsupported(_scipy("qr"), "with pivoting or mode='raw' is not supported on traced arrays")
     q, r = fla.qr(a, mode="complete" if mode == "full" else "reduced")
     return (r,) if mode == "r" else (q, r)
 
 
-@function(sla.svd, jax="jax.scipy.linalg.svd")
+@function(_scipy("svd"), jax="jax.scipy.linalg.svd")
 def svd(
     a: Any,
     full_matrices: bool = True,
@@ -250,38 +263,38 @@ def svd(
     return tuple(out) if compute_uv else out
 
 
-@function(sla.svdvals, jax="jax.numpy.linalg.svdvals")
+@function(_scipy("svdvals"), jax="jax.numpy.linalg.svdvals")
 def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     """Return the singular values."""
     return fla.svdvals(as_array(a))
 
 
-@function(sla.eigh, jax="jax.scipy.linalg.eigh")
+@function(_scipy("eigh"), jax="jax.scipy.linalg.eigh")
 def eigh(
     a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, **rest: Any
 ) -> Any:
     """Return eigenvalues and eigenvectors of the matrix of which one triangle is given."""
     chosen = {k for k, v in rest.items() if v is not None and k.startswith("subset")}
     if b is not None or chosen:
-        unsupported(sla.eigh, "with b= or a subset is not supported on traced arrays")
+        unsupported(_scipy("eigh"), "with b= or a subset is not supported on traced arrays")
     w, v = dec.eigh(_from_triangle(as_array(a), lower))
     return w if eigvals_only else (w, v)
 
 
-@function(sla.inv, jax="jax.scipy.linalg.inv")
+@function(_scipy("inv"), jax="jax.scipy.linalg.inv")
 def inv(a: Any, overwrite_a: bool = False, check_finite: bool = True, **_: Any) -> Any:
     """Return the inverse."""
     return fla.inv(a)
 
 
-@function(sla.det, jax="jax.scipy.linalg.det")
+@function(_scipy("det"), jax="jax.scipy.linalg.det")
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     """Return the determinant, in double precision as SciPy."""
     x = as_array(a)
     return fla.det(cast(x, np.result_type(dtype_of(x), np.float64)))
 
 
-@function(sla.pinv, jax="jax.numpy.linalg.pinv")
+@function(_scipy("pinv"), jax="jax.numpy.linalg.pinv")
 def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> Any:
     """Return the Moore-Penrose pseudo-inverse (Golub and Pereyra 1973)."""
     x = as_array(a)
@@ -292,7 +305,7 @@ def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> An
 # --- special matrices ----------------------------------------------------------------------------
 
 
-@function(sla.toeplitz, jax="jax.scipy.linalg.toeplitz")
+@function(_scipy("toeplitz"), jax="jax.scipy.linalg.toeplitz")
 def toeplitz(c: Any, r: Any = None) -> Any:
     """Return the matrix with first column c and first row r: y[i, j] = c_{i-j} or r_{j-i}."""
     c = reshape(as_array(c), shape=(-1,))
@@ -302,7 +315,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     return index(values, n - 1 - np.arange(n)[:, None] + np.arange(m))
 
 
-@function(sla.block_diag, jax="jax.scipy.linalg.block_diag")
+@function(_scipy("block_diag"), jax="jax.scipy.linalg.block_diag")
 def block_diag(*arrs: Any) -> Any:
     """Return the matrix with the given blocks on its diagonal, zeros elsewhere."""
     blocks = [as_array(a) for a in arrs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -109,3 +111,23 @@ def test_a_triangle_that_is_shared_is_inverted_once(n: int, batch: tuple[int, ..
     value = lambda x: np.sum(np.log(np.diagonal(np.linalg.cholesky(x @ x.mT), axis1=-2, axis2=-1)))
     for g in (fg.grad(value), fg.hessian(value)) if n == 6 else (fg.grad(value),):
         np.testing.assert_allclose(fg.jit(g)(a), g(a), rtol=1e-9, atol=1e-10)
+
+
+def test_compiled_solutions_do_without_scipy() -> None:
+    """Its import takes longer than to compile the program; only plain arrays go to SciPy."""
+    code = """
+import sys
+import numpy as np
+import funcgraph as fg
+from funcgraph.scipy import linalg
+a, b = np.tri(3) + np.eye(3), np.arange(3.0)
+f = lambda a: np.sum(linalg.solve_triangular(linalg.cholesky(a, lower=True), b, lower=True))
+gradient = fg.jit(fg.grad(f))(a @ a.T)
+print("scipy" in sys.modules, np.array_equal(linalg.cholesky(a @ a.T, lower=True), a))
+try:
+    fg.grad(lambda a: linalg.qr(a, pivoting=True))(a)
+except fg.errors.UnsupportedFunctionError as error:
+    print(error.message.split(" with")[0])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["False True", "scipy.linalg.qr"]
