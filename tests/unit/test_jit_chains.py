@@ -172,3 +172,16 @@ def test_a_sum_and_its_terms() -> None:
     wanted = z, z.sum(0), z - z.sum(0), (z * z).sum(0)
     for a, b in zip(fg.jit(f)(X, Y), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_one_text_for_one_program() -> None:
+    """Wherever its variables lie in memory, with several sums that have to be finite."""
+
+    def f(x: Any, y: Any) -> Any:
+        z, w = np.sin(x) * y, np.cos(y) * x
+        return z * w, *(np.sum(t, axis=0) for t in (z, w, z * z, w * w, z * w)), np.exp(w - z)
+
+    graphs = [fg.make_graph(f)(X, Y) for _ in range(10)]
+    texts = {Program(g, finite=lambda _: True, derivatives=6).text for g in graphs}
+    assert len(texts) == 1
+    assert "if not k_" in texts.pop()

@@ -6,6 +6,7 @@ on. May import `core`, `ops`, `engines.numpy.short`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -122,13 +123,14 @@ class Block:
         """Write an equation. A result that nobody else reads goes into memory for one block."""
         (out,) = e.outputs
         args = [self.argument(a, not is_by_columns(e)) for a in e.inputs]
-        ends = {v for v in e.inputs if isinstance(v, Var) and self.last.get(v) == k}
+        ends = dict.fromkeys(v for v in e.inputs if isinstance(v, Var) and self.last.get(v) == k)
         if out in self.inside:
             over = self.writer.plan.overwritable(e)
             same = (v for v in over if v in ends and v.aval == out.aval)
             taken = next(same, None)
-            self.names[out] = self.names[taken] if taken is not None else self.fresh(out.aval)
-            ends.discard(taken)
+            self.names[out] = self.fresh(out.aval) if taken is None else self.names[taken]
+            if taken is not None:
+                del ends[taken]
         self.lines += self.writer.written(e, args, self.names[out])
         self.end(ends)
 
@@ -139,9 +141,9 @@ class Block:
         self.sums[out] = name = f"s_{len(self.sums)}"
         rows = f"{self.argument(x)}.reshape(-1, {self.shape[-1]})"
         self.lines += [f"rows = {rows}", f"{name}.append(np.matmul({ones}[:len(rows)], rows))"]
-        self.end({x} if self.last.get(x) == k else set())
+        self.end([x] if self.last.get(x) == k else [])
 
-    def end(self, ends: set[Any]) -> None:
+    def end(self, ends: Iterable[Any]) -> None:
         """Free the memory of what is no longer read in this block."""
         for v in ends:
             self.free.setdefault(v.aval, []).append(self.names[v])

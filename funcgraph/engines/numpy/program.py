@@ -288,7 +288,7 @@ class _Writer:
             block.write(k, e)
         self.lines += block.text()
         self.lines += [f"{self.names[v]} = {place}" for v, place in places.items()]
-        self._look(stay | sums)
+        self._look(e.outputs[0] for _, e in members)
         ends = [v for k, e in members for v in self.plan.release(k, e) if v not in block.inside]
         self._forget(ends, inside)
 
