@@ -62,10 +62,12 @@ def worker(*args: str) -> tuple[dict[str, Any] | None, float, str]:
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS)
     )
+    environ = os.environ | threads
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # packages that are installed are compiled
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(HERE / "suite_worker.py"), *args],
-        env=os.environ | threads,
+        env=environ,
         capture_output=True,
         text=True,
         check=False,
