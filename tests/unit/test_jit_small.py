@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -110,4 +111,59 @@ def test_numbers_of_steps_are_arrays_for_ufuncs() -> None:
 def test_sums_over_no_axes() -> None:
     x = RNG.standard_normal((3, 4))
     f = lambda x: np.exp(np.sum(np.sin(x), axis=()))
+    np.testing.assert_array_equal(fg.jit(f)(x), f(x))
+
+
+# --- results that are written where they are read -------------------------------------------------
+
+
+def test_tiny_results_are_written_where_they_are_read() -> None:
+    """Once, by another ufunc: the others, outputs among them, have names."""
+
+    def f(x: Any) -> Any:
+        y = np.sin(x) * x + 0.5
+        z = np.maximum(y * y - x, 0.5 - x / y)
+        return z, np.sum(np.exp(z) * 2), np.exp(x) @ (x - 1)
+
+    x = RNG.standard_normal(10)
+    found = text(f, x)
+    assert "(np.sin(v_a) * v_a) + k_" in found
+    assert found.count(" = ") == 8  # x; y; z; exp(z) * 2, its sum; exp(x), x - 1, product
+    for got, wanted in zip(fg.jit(f)(x), f(x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-15)
+    assert "(np.sin" not in text(lambda x: np.sin(x) * x + 0.5, np.ones(1000))
+
+
+def test_how_deep_results_are_written_into_each_other() -> None:
+    def f(x: Any) -> Any:
+        for _ in range(150):
+            x = 1.0 - x * 0.5
+        return x
+
+    x = RNG.standard_normal(10)
+    assert 10 < text(f, x).count("\n") < 30
+    np.testing.assert_array_equal(fg.jit(f)(x), f(x))
+
+
+def test_what_is_computed_later_reads_what_it_would_have_read() -> None:
+    """Rows are added to a table in the memory of a donated one, which was read before."""
+
+    def f(table: Any, rows: Any, x: Any) -> Any:
+        y = np.exp(table)  # read behind the addition
+        z = fg.at(table)[np.array([0, 2, 2, 1] * 3)].add(rows)
+        return z, (y + z[0, 0]) * x
+
+    table, rows, x = (RNG.standard_normal(s) for s in ((3, 4), (12, 4), (3, 4)))
+    wanted = f(table, rows, x)
+    step = fg.jit(f, donate_argnums=0)
+    for _ in range(3):
+        for got, right in zip(step(table.copy(), rows, x), wanted, strict=True):
+            np.testing.assert_allclose(got, right, rtol=1e-14)
+
+
+def test_numbers_have_one_array_each() -> None:
+    f = lambda x: (x + 0.5) * np.cos(x + 0.5 * x) * (x - 0.0) + (x * -0.0 + 1)
+    x = RNG.standard_normal(10)
+    found = text(f, x)
+    assert len(set(re.findall(r"\bk_\d+", found))) == 3  # 0.5, -0.0 and 1
     np.testing.assert_array_equal(fg.jit(f)(x), f(x))

@@ -65,6 +65,8 @@ def derivatives_first(
         if k not in needed and not known.isdisjoint(e.inputs):
             behind.add(k)
             known.update(e.outputs)
+    if not behind and not donated:
+        return graph, len(graph.equations)
     inputs = {graph.inputs[k] for k in donated}
     late = behind | _only_for(graph, behind, needed, inputs)
     if not late:

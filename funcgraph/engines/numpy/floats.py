@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
     does and NumPy does not.
     """
     longest = _longest(graph)
-    if longest <= 0 or sum(map(_work, graph.equations)) > min(_FEWER * longest, _MOST):
+    most = min(_FEWER * longest, _MOST)
+    if longest <= 0 or any(work > most for work in accumulate(map(_work, graph.equations))):
         return None
     graph = rewrite(with_fewer_signs(graph))
     try:

@@ -95,8 +95,10 @@ class Plan:
                 self._handed_out.setdefault(self.root.get(v, v), k)
         self.fixed = {*self._handed_out, *graph.inputs, *graph.constants}
         self.last: dict[Var, int] = {}
-        for k, e in enumerate(graph.equations):
-            self.last.update((v, k) for v in self._roots(e))
+        self._used = [self._roots(e) for e in graph.equations]
+        for k, roots in enumerate(self._used):
+            for v in roots:
+                self.last[v] = k
         self.slots: list[Aval] = []  # of the workspace
         self.outputs: list[Output] = []
         self._place: dict[Var, str] = {}
@@ -239,10 +241,10 @@ class Plan:
         atoms = (*e.inputs, *e.outputs)  # a dict has an order, unlike a set
         return dict.fromkeys([root.get(v, v) for v in atoms if type(v) is Var])
 
-    def release(self, k: int, e: Equation) -> list[Var]:
+    def release(self, k: int) -> list[Var]:
         """Free what equation k was the last to use; return the variables to forget."""
         ends = []
-        for v in self._roots(e):
+        for v in self._used[k]:
             if self.last[v] == k and v not in self.fixed:
                 ends.append(v)
                 place = self._place.pop(v, "")

@@ -23,10 +23,11 @@ from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy import products
 from funcgraph.engines.numpy.around import around
-from funcgraph.engines.numpy.blocks import TERMS, Block, is_sum_of_rows
+from funcgraph.engines.numpy.blocks import Block, is_sum_of_rows
 from funcgraph.engines.numpy.chains import chained
 from funcgraph.engines.numpy.derivatives import derivatives_first, to_look_at
 from funcgraph.engines.numpy.expressions import expression, is_strong, statements
+from funcgraph.engines.numpy.inline import TINY, Inline
 from funcgraph.engines.numpy.literals import dtype_text, number_text
 from funcgraph.engines.numpy.loops import only_rows, scan_loop, while_loop
 from funcgraph.engines.numpy.memory import Workspaces
@@ -41,10 +42,10 @@ from funcgraph.engines.numpy.small import (
     is_by_dot,
     is_of_one_float,
     put_together,
-    sum_by_dot,
     with_names,
 )
 from funcgraph.engines.numpy.steps import Steps
+from funcgraph.engines.numpy.sums import sum_by_product
 from funcgraph.engines.numpy.triangles import Triangles
 from funcgraph.ops.threads import on_own_threads
 
@@ -68,7 +69,6 @@ _DIRECT = {
     "transpose": "{0}.transpose({axes})",
     "copy": "{0}.copy()",
 }
-_LARGE_SUM = 1024  # elements for which a call of the BLAS is worth it
 _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
 _LOOPS: dict[str, Callable[..., Any]] = {"scan": scan_loop, "while": while_loop}
 
@@ -171,6 +171,10 @@ class _Writer:
         self.plan = Plan(graph, self.planned, donated, first, self.rows, not sparing)
         self.triangles = Triangles(graph)
         self.boxes: dict[Var, str] = {}  # numbers as arrays without axes
+        self.numbers: dict[Any, str] = {}  # the same of numbers that are known
+        donors = {graph.inputs[k] for k in donated}
+        by_plan = sparing or self.in_loop  # memory is freed at once, or there from step to step
+        self.inline = None if by_plan else Inline(graph, large, self.watched, donors)
         self.views: dict[Var, list[Var]] = {}
         for v, root in self.plan.root.items() if sparing else ():
             if v is not root:
@@ -194,7 +198,7 @@ class _Writer:
         else:
             self.lines += self._fresh(e, args, outs)
         self._look(e.outputs)
-        self._forget(self.plan.release(k, e), e.outputs)
+        self._forget(self.plan.release(k))
 
     def _place(self, k: int, e: Equation, chain: Iterable[Var] = ()) -> str:
         """Return where the result of equation k goes; new memory is there from now on."""
@@ -205,11 +209,11 @@ class _Writer:
             self.lines.append(f"{name} = np.empty({out.aval.shape}, {dtype_text(out.aval.dtype)})")
         return place
 
-    def _forget(self, ends: Iterable[Var], made: Iterable[Var]) -> None:
-        """Drop the names of values that nobody reads any more; scalars wait for arrays."""
-        held = [v for v in ends if v not in self.inputs]
-        names = [self.names[v] for root in held for v in (root, *self.views.get(root, ()))]
-        if names and any(v.aval.shape for v in (*made, *(held if self.sparing else ()))):
+    def _forget(self, ends: Iterable[Var]) -> None:
+        """Drop the names of values that nobody reads any more, unless they are tiny."""
+        least = 1 if self.sparing else TINY
+        held = [v for v in ends if _size(v) >= least and v not in self.inputs]
+        if names := [self.names[v] for root in held for v in (root, *self.views.get(root, ()))]:
             self.lines.append(f"del {', '.join(names)}")
 
     def written(self, e: Equation, args: list[str], place: str) -> list[str]:
@@ -246,7 +250,14 @@ class _Writer:
         return [f"{self._ufunc(e)}({', '.join([*self._arrays(e, args), out])})"]
 
     def _arrays(self, e: Equation, args: list[str]) -> list[str]:
-        return as_arrays(e, args, self.bind, None if self.sparing else self._as_array)
+        return as_arrays(e, args, self._number, None if self.sparing else self._as_array)
+
+    def _number(self, x: float, dtype: Any) -> str:
+        """Return the name of an array without axes that is a number."""
+        key = repr(x), dtype
+        if key not in self.numbers:
+            self.numbers[key] = self.bind(np.array(x, dtype))
+        return self.numbers[key]
 
     def _as_array(self, v: Var) -> str:
         """Return an array without axes that has the value of a number."""
@@ -289,8 +300,8 @@ class _Writer:
         self.lines += block.text()
         self.lines += [f"{self.names[v]} = {place}" for v, place in places.items()]
         self._look(e.outputs[0] for _, e in members)
-        ends = [v for k, e in members for v in self.plan.release(k, e) if v not in block.inside]
-        self._forget(ends, inside)
+        ends = [v for k, e in members for v in self.plan.release(k) if v not in block.inside]
+        self._forget(ends)
 
     def _ufunc(self, e: Equation) -> str:
         ufunc = e.primitive.numpy
@@ -322,15 +333,22 @@ class _Writer:
             function = self.bind(e.primitive.numpy, name)
             attrs = [f"{n}={self.bind(v)}" for n, v in e.attrs.items()]
             right = f"{function}({', '.join([*args, *attrs])})"
+        if self.inline is not None and self.inline.takes(e):
+            self.names[e.outputs[0]] = right if len(e.inputs) == 1 else f"({right})"
+            return []
         return [f"{left} = {right}"]
 
     def _direct(self, e: Equation, args: list[str]) -> str | None:
         """Return the value as one expression, without detours; None if there is none."""
+        if _is_ufunc(e):
+            args = self._arrays(e, args)
+            if is_by_dot(e):
+                return f"{args[0]}.dot({args[1]})"
         name, attrs, (out, *_) = e.primitive.name, e.attrs, e.outputs
         first = e.inputs[0] if e.inputs else None
         if name in _DIRECT and is_strong(first):
             axes = attrs.get("axes", ())
-            if name == "reduce_sum" and (product := self._sum_by_product(e, args[0])):
+            if name == "reduce_sum" and (product := sum_by_product(e, args[0], self.bind)):
                 return product
             if name in ("reduce_max", "reduce_min") and is_by_columns(e):
                 ufunc = "np.maximum" if name == "reduce_max" else "np.minimum"
@@ -339,40 +357,10 @@ class _Writer:
             return _DIRECT[name].format(*args, **{**attrs, "axes": axes[0] if single else axes})
         if name == "stack" and not any(isinstance(a, Var) and a.aval.shape for a in e.inputs):
             return f"np.array(({', '.join(args)},), {dtype_text(out.aval.dtype)})"
-        if _is_ufunc(e):
-            args = self._arrays(e, args)
-            if is_by_dot(e):
-                return f"{args[0]}.dot({args[1]})"
         if isinstance(e.primitive.numpy, np.ufunc) and not hasattr(np, e.primitive.numpy.__name__):
             return f"{self._ufunc(e)}({', '.join(args)})"
         text = expression(e, args, self.bind)
         return None if text is None or text.startswith("scipy.") else text
-
-    def _sum_by_product(self, e: Equation, x: str) -> str | None:
-        """Return a sum over one axis, or over all but the last, as a product with ones: by BLAS."""
-        aval, axes = e.inputs[0].aval, e.attrs["axes"]  # type: ignore[union-attr]
-        if aval.dtype not in (np.float32, np.float64):
-            return None
-        if _size(e.inputs[0]) < _SMALL:
-            return sum_by_dot(aval, axes, x, self.bind)
-        *others, last = range(len(aval.shape))
-        n = prod(aval.shape[k] for k in axes)
-        if axes == (last,) and others and n <= TERMS:
-            return f"np.matmul({x}, {self.bind(np.ones(n, aval.dtype))})"
-        if len(others) > 1 and n <= TERMS and axes in ((0,), (last - 1,)):
-            ones = self.bind(np.ones(n, aval.dtype))
-            if axes == (0,):
-                rest = aval.shape[1:]
-                return f"np.matmul({ones}, {x}.reshape({n}, -1)).reshape({rest})"
-            return f"np.matmul({ones}, {x})" if n * aval.shape[last] >= _LARGE_SUM else None
-        if not others or axes != tuple(others):
-            return None
-        parts = next((k for k in range(-(-n // TERMS), n // 64 + 1) if n % k == 0), 0)
-        if not parts:
-            return None
-        rows = f"{x}.reshape({parts}, {n // parts}, {aval.shape[last]})"
-        sums = f"np.matmul({self.bind(np.ones((1, n // parts), aval.dtype))}, {rows})"
-        return f"np.add.reduce({sums}, axis=(0, 1))"
 
     def _choice(self, e: Equation, args: list[str], place: str) -> list[str]:
         """Return the lines that write x where c, y elsewhere: ((x ^ y) * c) ^ y on the bits."""
