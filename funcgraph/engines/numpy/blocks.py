@@ -99,7 +99,7 @@ class Block:
 
     def enter(self, v: Var, text: str) -> str:
         """Return the name of a block of an array of the program."""
-        self.names[v] = name = f"b{self.writer.names[v][1:]}"
+        self.names[v] = name = f"b{self.writer.labels[v][1:]}"
         self.head.append(f"{name} = {text}[s]")
         return name
 
@@ -115,7 +115,7 @@ class Block:
         full = _repeated(atom.aval.shape, self.shape)
         if full is None or not repeat:
             return text
-        self.names[atom] = name = f"t{self.writer.names[atom][1:]}"
+        self.names[atom] = name = f"t{self.writer.labels[atom][1:]}"
         self.before.append(f"{name} = np.ascontiguousarray(np.broadcast_to({text}, {full}))")
         return name
 

@@ -162,7 +162,8 @@ class _Writer:
         if self.in_loop:
             self.planned = large.union(filter(_writes_in_steps, graph.equations))
         self.graph = graph
-        self.names = {v: f"v_{n}" for v, n in names_of(graph).items()}
+        self.labels = {v: f"v_{n}" for v, n in names_of(graph).items()}
+        self.names = dict(self.labels)  # or the memory that a value is in, or its expression
         self.space: dict[str, Any] = {"np": np}
         self.lines: list[str] = []
         views = [e for e in graph.equations if e.primitive.name in VIEWS - {"reshape"}]
@@ -194,7 +195,8 @@ class _Writer:
         outs = [self.names[v] for v in e.outputs]
         if e in self.planned:
             place = self._place(k, e)
-            self.lines += [*self.written(e, args, place), f"{outs[0]} = {place}"]
+            self.lines += self.written(e, args, place)
+            self._settle(e.outputs[0], place)
         else:
             self.lines += self._fresh(e, args, outs)
         self._look(e.outputs)
@@ -209,11 +211,19 @@ class _Writer:
             self.lines.append(f"{name} = np.empty({out.aval.shape}, {dtype_text(out.aval.dtype)})")
         return place
 
+    def _settle(self, v: Var, place: str) -> None:
+        """Note where a result is: memory that is there to the end needs no other name."""
+        if place.endswith("]"):
+            self.names[v] = place
+        elif place != self.names[v]:
+            self.lines.append(f"{self.names[v]} = {place}")
+
     def _forget(self, ends: Iterable[Var]) -> None:
         """Drop the names of values that nobody reads any more, unless they are tiny."""
         least = 1 if self.sparing else TINY
         held = [v for v in ends if _size(v) >= least and v not in self.inputs]
-        if names := [self.names[v] for root in held for v in (root, *self.views.get(root, ()))]:
+        named = [v for root in held for v in (root, *self.views.get(root, ()))]
+        if names := [self.names[v] for v in named if self.names[v] == self.labels[v]]:
             self.lines.append(f"del {', '.join(names)}")
 
     def written(self, e: Equation, args: list[str], place: str) -> list[str]:
@@ -298,7 +308,8 @@ class _Writer:
                 block.enter(out, places[out])
             block.write(k, e)
         self.lines += block.text()
-        self.lines += [f"{self.names[v]} = {place}" for v, place in places.items()]
+        for v, place in places.items():
+            self._settle(v, place)
         self._look(e.outputs[0] for _, e in members)
         ends = [v for k, e in members for v in self.plan.release(k) if v not in block.inside]
         self._forget(ends)

@@ -81,19 +81,17 @@ class Steps:
         targets = [self.target(o.places) for o in writer.plan.outputs]
         carried = [j for j, row in enumerate(targets) if row is None]
         where = [f"o{j}" if row is None else row for j, row in enumerate(targets)]
-        lines = [
-            _SLOT.sub(r"w\1", _OUTPUT.sub(lambda found: where[int(found[1])], line))
-            for line in writer.lines
-        ]
-        lines += self.stores(writer, {row for row in targets if row is not None})
         ends = [writer.text(v) for v in graph.outputs[:n]]
         for j in self.before.values():
             ends[j] = f"n{j}"
+        lines = [*writer.lines, *self.stores(writer, {row for row in targets if row is not None})]
         if n:
             lines.append(f"{_tuple(names[:n])} = {_tuple(ends)}")
-        if carried:
-            now, later = (_tuple([f"{x}{j}" for j in carried]) for x in "op")
-            lines.append(f"{now}, {later} = {later}, {now}")
+        lines = [
+            _SLOT.sub(r"w\1", _OUTPUT.sub(lambda found: where[int(found[1])], line))
+            for line in lines
+        ]
+        lines += [f"o{j}, p{j} = p{j}, o{j}" for j in carried]
         read = [
             *names[n:m],
             *(f"r{k}" for k in self.stored),
