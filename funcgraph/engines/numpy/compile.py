@@ -19,6 +19,7 @@ from funcgraph.core.graph import Graph, Var
 from funcgraph.core.hoist import hoist
 from funcgraph.core.simplify import prune, simplify
 from funcgraph.engines.numpy.derivatives import to_look_at
+from funcgraph.engines.numpy.elements import by_elements
 from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.fresh import FreshBuffers
 from funcgraph.engines.numpy.memory import Buffers
@@ -102,6 +103,7 @@ def _array_program(
     derivatives: int,
     budget: int | None,
 ) -> Callable[..., Any]:
+    graph = by_elements(graph) if budget is None else graph
     program = Program(graph, donated, finite, derivatives, budget=budget)
     function, workspaces = program.function, program.workspaces
     buffers = Buffers(program.outputs) if budget is None else FreshBuffers(program.outputs)

@@ -83,12 +83,28 @@ def scan_loop(
                 return floats(*args)
             except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
                 pass
+        if arrays is None and "whole" in e.attrs:
+            arrays = _at_once(compile_graph(e.attrs["whole"]()))
         if arrays is None:
             steps = Steps(body, carries, rows, shared)
             arrays = _array_loop(
                 compile_graph(body, steps=steps), steps, body, length, reverse, keep
             )
         return arrays(*[_as_array(x, v.aval) for x, v in zip(args, body.inputs, strict=True)])
+
+    return run
+
+
+def _at_once(program: Any) -> Callable[..., tuple[Any, ...]]:
+    """Return the function of a program of all steps."""
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        workspace = program.workspaces.take()
+        made = [np.empty(o.aval.shape, o.aval.dtype) for o in program.outputs]
+        try:
+            return program.function(args, workspace, made)  # type: ignore[no-any-return]
+        finally:
+            program.workspaces.give(workspace)
 
     return run
 

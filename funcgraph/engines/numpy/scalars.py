@@ -19,7 +19,7 @@ import numpy as np
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Graph, Var
 
-__all__ = ["FUNCTIONS", "Body", "UnsupportedError", "not_finite"]
+__all__ = ["ELEMENTWISE", "FUNCTIONS", "TRUTHS", "Body", "UnsupportedError", "not_finite"]
 
 FUNCTIONS = {
     "sin": math.sin, "cos": math.cos, "tan": math.tan, "exp": math.exp, "log": math.log,
@@ -49,6 +49,10 @@ _TEXTS = {
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
 }  # fmt: skip
+
+# Element by element; and those of them that give truths (`where`: if it chooses between such).
+ELEMENTWISE = frozenset([*_ARITHMETIC, *_TEXTS])
+TRUTHS = frozenset(_TEXTS) - {"absolute", "maximum", "minimum"}
 
 
 class UnsupportedError(Exception):
