@@ -3,6 +3,7 @@
     window_max(x), window_sum(x)   one number for each window along `axis`
     window_argmax(x, y)            which tap of the window first has the maximum y
     window_take(x, taps)           the element of each window at a tap; its transpose is window_put
+    window_take(x, taps, y)        the same, where it is known to be y unless y is nan
     window_put(g, taps)            each element of g added to the element that its tap meets
     window_spread(g)               each element of g added to all its window: transposes window_sum
 
@@ -149,7 +150,12 @@ def _kept(g: Any, mask: Any) -> Any:
     return (g.view(bits) & -mask.view(np.int8)).view(g.dtype)
 
 
-def _np_take(x: Any, taps: Any, out: Any = None, **attrs: Any) -> Any:
+def _np_take(x: Any, taps: Any, known: Any = None, out: Any = None, **attrs: Any) -> Any:
+    if known is not None and not np.isnan(known).any():
+        out = _memory(out, taps.shape, x.dtype)
+        out[...] = known
+        return out
+
     def write(y: Any, x: Any, taps: Any, window: int, stride: int, pad: Pad) -> None:
         y[...] = 0
         for k, some, elements in _taps(x.shape[1], y.shape[1], 1, window, stride, pad):
@@ -241,7 +247,9 @@ def _jax_argmax(jax: Any, x: Any, y: Any, axis: int, window: int, stride: int, p
     return taps
 
 
-def _jax_take(jax: Any, x: Any, taps: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
+def _jax_take(
+    jax: Any, x: Any, taps: Any, *known: Any, axis: int, window: int, stride: int, pad: Pad
+) -> Any:
     n = taps.shape[axis]
     y = jax.numpy.zeros(taps.shape, x.dtype)
     for k, some, elements in _taps(x.shape[axis], n, axis, window, stride, pad):
@@ -299,7 +307,9 @@ window_take = Primitive(
     _jax_take,
     _aval_reduced,
     Linear(
-        lambda g, x, taps, **attrs: window_put(g, taps, length=_length(x, attrs["axis"]), **attrs)
+        lambda g, x, taps, *known, **attrs: window_put(
+            g, taps, length=_length(x, attrs["axis"]), **attrs
+        )
     ),
     shifted,
 )

@@ -323,6 +323,16 @@ def pooled(pool: Any) -> Any:
     return fg.value_and_grad(loss, (0, 1))
 
 
+def weighted(pool: Any) -> Any:
+    """Return the same of a sum, whose cotangents are finite beside nan."""
+
+    def loss(x: Any, b: Any) -> Any:
+        y = pool(nn.relu(x + b))
+        return np.sum(y * np.arange(1.0, y.size + 1).reshape(y.shape))
+
+    return fg.grad(loss, (0, 1))
+
+
 def images(kind: str) -> Any:
     x = RNG.standard_normal((6, 13, 12, 4))
     if kind == "ties":
@@ -331,17 +341,20 @@ def images(kind: str) -> Any:
         x[0, 3:5] = np.inf
         x[1, 2:7] = -np.inf
         x[2] = np.nan
+    if kind == "some nan":
+        x[RNG.random(x.shape) < 0.15] = np.nan
     return x
 
 
-@pytest.mark.parametrize("kind", ["ordinary", "ties", "infinite"])
+@pytest.mark.parametrize("kind", ["ordinary", "ties", "infinite", "some nan"])
 @pytest.mark.parametrize("name", POOLS)
 def test_relu_is_undone_at_the_maxima(name: str, kind: str) -> None:
-    f, x, b = pooled(POOLS[name]), images(kind), np.array([0.0, 0.5, -1.0, 2.0])
-    with np.errstate(invalid="ignore"):
-        wanted = fg.tree.leaves(f(x, b))
-    for got, value in zip(fg.tree.leaves(fg.jit(f)(x, b)), wanted, strict=True):
-        np.testing.assert_allclose(got, value, rtol=1e-12, atol=1e-12)
+    x, b = images(kind), np.array([0.0, 0.5, -1.0, 2.0])
+    for f in (pooled(POOLS[name]), weighted(POOLS[name])):
+        with np.errstate(invalid="ignore"):
+            wanted = fg.tree.leaves(f(x, b))
+        for got, value in zip(fg.tree.leaves(fg.jit(f)(x, b)), wanted, strict=True):
+            np.testing.assert_allclose(got, value, rtol=1e-12, atol=1e-12)
 
 
 def test_nothing_of_the_size_of_what_was_pooled_is_kept() -> None:

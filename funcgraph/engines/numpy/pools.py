@@ -3,8 +3,8 @@
 Behind relu and max pooling, a cotangent is put to its place among the elements, and is then kept
 if the element there is positive. But that element is the maximum, whose sign is known before. And
 which element it is, is found as soon as the maximum is: then nobody has to keep the elements. The
-numbers are the same, but for windows with nan beside other elements, none of which is the maximum:
-these get nothing. May import `core`.
+maximum of a window with nan is nan, but its derivative goes to the last element: its sign counts
+there. May import `core`, `ops`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.ops.pooling import window_take
 
 __all__ = ["decided_early"]
 
@@ -20,12 +21,15 @@ __all__ = ["decided_early"]
 def decided_early(graph: Graph) -> Graph:
     """Return the graph with choices among elements of windows made at their maxima."""
     made = {v: e for e in graph.equations for v in e.outputs}
+    taken: dict[Var, Var] = {}
     equations: list[Equation] = []
     for e in graph.equations:
         equations += (
-            _summed_before(e, made) if e.primitive.name == "reduce_sum" else _masked(e, made)
+            _summed_before(e, made) if e.primitive.name == "reduce_sum" else _masked(e, made, taken)
         )
-    return Graph(graph.inputs, tuple(_indices_first(equations)), graph.outputs, graph.constants)
+    return Graph(
+        graph.inputs, tuple(_choices_first(equations, taken)), graph.outputs, graph.constants
+    )
 
 
 def _made_by(name: str, v: object, made: dict[Var, Equation]) -> Equation | None:
@@ -33,8 +37,11 @@ def _made_by(name: str, v: object, made: dict[Var, Equation]) -> Equation | None
     return e if e is not None and e.primitive.name == name else None
 
 
-def _masked(e: Equation, made: dict[Var, Equation]) -> list[Equation]:
-    """Return put(g * (y > c)) in place of put(g) * (x > c), if y are the maxima of x."""
+def _masked(e: Equation, made: dict[Var, Equation], taken: dict[Var, Var]) -> list[Equation]:
+    """Return put(g * (z > c)) in place of put(g) * (x > c); z, taken from x, are its maxima y.
+
+    `taken` has y for each z: where the windows of y are reduced next, z > c is the mask of y.
+    """
     if e.primitive.name != "multiply":
         return [e]
     for values, mask in (e.inputs, e.inputs[::-1]):
@@ -43,15 +50,22 @@ def _masked(e: Equation, made: dict[Var, Equation]) -> list[Equation]:
             continue
         g, taps = put.inputs
         index = _made_by("window_argmax", taps, made)
-        if index is None or index.inputs[0] is not sign.inputs[0] or not isinstance(g, Var):
+        if index is None or not isinstance(g, Var):
             continue
-        y = index.inputs[1]
-        chosen, kept = Var(Aval(g.aval.shape, sign.outputs[0].aval.dtype)), Var(g.aval)
-        signs = replace(sign, inputs=(y, sign.inputs[1]), outputs=(chosen,))
+        x, y = sign.inputs[0], index.inputs[1]
+        if not isinstance(x, Var) or not isinstance(y, Var):
+            continue
+        if index.inputs[0] is not taken.get(x, x):
+            continue
+        z, kept = Var(y.aval), Var(g.aval)
+        chosen = Var(Aval(g.aval.shape, sign.outputs[0].aval.dtype))
+        taken[z] = y
+        take = replace(index, primitive=window_take, inputs=(x, taps, y), outputs=(z,))
+        signs = replace(sign, inputs=(z, sign.inputs[1]), outputs=(chosen,))
         product = replace(e, inputs=(g, chosen), outputs=(kept,))
         last = replace(put, inputs=(kept, taps), outputs=e.outputs)
         made.update({chosen: signs, kept: product, e.outputs[0]: last})
-        return [signs, *_masked(product, made), last]
+        return [take, signs, *_masked(product, made, taken), last]
     return [e]
 
 
@@ -66,14 +80,14 @@ def _summed_before(e: Equation, made: dict[Var, Equation]) -> list[Equation]:
     return [e]
 
 
-def _indices_first(equations: list[Equation]) -> list[Equation]:
-    """Return the equations with indices of maxima right behind what they are read from."""
-    made = {v: k for k, e in enumerate(equations) for v in e.outputs}
-
-    def place(k: int) -> float:
-        e = equations[k]
-        if e.primitive.name != "window_argmax":
-            return k
-        return 0.5 + max(made.get(v, -1) for v in e.inputs if isinstance(v, Var))
-
-    return [equations[k] for k in sorted(range(len(equations)), key=place)]
+def _choices_first(equations: list[Equation], taken: dict[Var, Var]) -> list[Equation]:
+    """Return the equations with what maxima decide right behind what it is read from."""
+    made = {v: float(k) for k, e in enumerate(equations) for v in e.outputs}
+    places: list[float] = []
+    for k, e in enumerate(equations):
+        place, read = float(k), [v for v in e.inputs if isinstance(v, Var)]
+        if e.primitive.name == "window_argmax" or not taken.keys().isdisjoint([*e.outputs, *read]):
+            place = max(made.get(v, -1.0) for v in read) // 1 + 0.5
+            made.update(dict.fromkeys(e.outputs, place))
+        places.append(place)
+    return [equations[k] for k in sorted(range(len(equations)), key=places.__getitem__)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.ops.conv import conv_shape
-from funcgraph.ops.pooling import window_max
+from funcgraph.ops.pooling import window_max, window_take
 from tests.conformance.spec import Sample
 
 RNG = np.random.default_rng(33)
@@ -78,6 +78,14 @@ def placed(w: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, RNG.integers(0, w["window"], y.shape).astype(np.int8)
 
 
+def known(w: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return an array, numbers of taps, and the elements there, but one, which is nan."""
+    x, _, taps = placed(w)
+    y = window_take.numpy(x, taps, **w)
+    y[0, 0, 0, 0] = np.nan
+    return x, taps, y
+
+
 SAMPLES = {
     "conv": [Sample((x, w), attrs) for x, w, _, attrs in CONVOLUTIONS],
     "conv_input": [
@@ -96,7 +104,10 @@ SAMPLES = {
         for w in WINDOWS
         for x in [extremes(2, 6, 7, 2)]
     ],
-    "window_take": [Sample((placed(w)[0], placed(w)[2]), w) for w in WINDOWS],
+    "window_take": [
+        *[Sample((placed(w)[0], placed(w)[2]), w) for w in WINDOWS],
+        *[Sample(known(w), w, diff=(0,)) for w in WINDOWS],
+    ],
     "window_put": [
         Sample(placed(w)[1:], {**w, "length": placed(w)[0].shape[w["axis"]]}) for w in WINDOWS
     ],
