@@ -88,9 +88,9 @@ class Point:
 class _PointTracer(ValueTracer):
     """A value with its variable."""
 
-    __slots__ = ("var",)
+    __slots__ = ("variable",)
 
-    var: Var
+    variable: Var
 
     def concrete(self) -> Any:
         """Return the value, and note that the function looked at it."""
@@ -117,12 +117,12 @@ class _PointTrace(Trace):
 
     def tracer(self, value: Any) -> _PointTracer:
         out = _PointTracer()
-        out.value, out.var, out._trace = value, Var(aval_of(value)), self
+        out.value, out.variable, out._trace = value, Var(aval_of(value)), self
         return out
 
     def atom(self, x: Any) -> Atom:
         if type(x) is _PointTracer and x._trace is self:
-            return x.var
+            return x.variable
         if type(x) in (bool, int, float, complex):
             return x  # type: ignore[no-any-return]
         if id(x) not in self.kept:
@@ -143,7 +143,7 @@ class _PointTrace(Trace):
         with np.errstate(all="ignore"):
             value = primitive(*values, **attrs)
         outs = [self.tracer(v) for v in (value if primitive.many else (value,))]
-        inputs, results = tuple(map(self.atom, args)), tuple(t.var for t in outs)
+        inputs, results = tuple(map(self.atom, args)), tuple(t.variable for t in outs)
         equation = Equation(primitive, inputs, results, attrs, self._line())
         self.steps.append(Step(equation, values, value))
         return tuple(outs) if primitive.many else outs[0]
@@ -181,7 +181,7 @@ def point_of(fun: Callable[..., Sequence[Any]], leaves: Sequence[Any]) -> Point:
     outs = run(fun, tracers, {})
     outputs = tuple(map(trace.atom, outs))
     equations = tuple(s.equation for s in trace.steps)
-    graph = Graph(tuple(t.var for t in tracers), equations, outputs, trace.constants)
+    graph = Graph(tuple(t.variable for t in tracers), equations, outputs, trace.constants)
     values = tuple(y.value if type(y) is _PointTracer else y for y in outs)
     return Point(graph, values, trace.steps, trace.calls, trace.cuts, trace.looked)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.numpy._register import function
-from funcgraph.numpy.creation import as_array, as_dtype
+from funcgraph.numpy.creation import as_array, as_dtype, as_floats
 from funcgraph.numpy.manipulation import along, flat
 from funcgraph.numpy.products import matmul
 from funcgraph.numpy.reductions import average, mean, sum
@@ -25,7 +25,6 @@ from funcgraph.ops.indexing import index
 from funcgraph.ops.manipulation import searchsorted
 from funcgraph.ops.structural import (
     broadcast_to,
-    cast,
     concatenate,
     expand_dims,
     moved,
@@ -126,8 +125,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     The spacing is a number, one per axis, or coordinates of each axis; where it is not uniform,
     the derivative is that of the parabola through three points (Quarteroni et al. 2007, 4.7).
     """
-    x = as_array(f)
-    x = x if is_inexact(dtype_of(x)) else cast(x, np.float64)
+    x = as_floats(f)
     axes = normalize_axes(axis, ndim_of(x))
     spacing = [as_array(h) for h in varargs] or [1.0]
     if len(spacing) == 1 and ndim_of(spacing[0]) == 0:

@@ -64,6 +64,12 @@ def as_array(x: Any) -> Any:
     return st.stack(*map(strong, parts), axis=0)
 
 
+def as_floats(x: Any) -> Any:
+    """Return what as_array does, integers and bools as float64: as numpy.linalg reads them."""
+    x = as_array(x)
+    return st.cast(x, np.float64) if dtype_of(x).kind in "biu" else x
+
+
 def strong(x: Any) -> Any:
     """Return x; of a (traced) Python number, the 0-d array, whose dtype counts in combinations."""
     if aval_of(x).weak is None:

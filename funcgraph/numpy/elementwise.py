@@ -15,7 +15,7 @@ from funcgraph.core.aval import dtype_of, is_inexact
 from funcgraph.core.primitive import Unary
 from funcgraph.core.trace import KIND, NUMPY, TRACER, UFUNCS, unsupported
 from funcgraph.numpy._register import function, known, non_differentiable
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import special
 from funcgraph.ops.buffers import Mutable, store
@@ -132,13 +132,13 @@ def clip(
 @function(np.sinc)
 def sinc(x: Any) -> Any:
     """Return sin(πx)/(πx), and 1 at 0; every derivative is exact at and near 0."""
-    return special.sinc(as_array(x), order=0)
+    return special.sinc(as_floats(x), order=0)
 
 
 @function(np.i0)
 def i0(x: Any) -> Any:
     """Return the modified Bessel function of the first kind of order 0; its derivative is i1."""
-    return special.bessel_i0(as_array(x))
+    return special.bessel_i0(as_floats(x))
 
 
 @function(np.nan_to_num)

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcgraph.core.aval import ndim_of, shape_of
 from funcgraph.numpy._register import function
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import fft as dft
 from funcgraph.ops.indexing import index
@@ -52,7 +52,7 @@ def _norm(norm: Any) -> str:
 
 
 def _one(primitive: Any, a: Any, n: Any, axis: int, norm: Any) -> Any:
-    x = as_array(a)
+    x = as_floats(a)
     k = normalize_axis(axis, ndim_of(x))
     return primitive(_sized(x, n, k), axis=k, norm=_norm(norm))
 
@@ -78,7 +78,7 @@ def rfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
 @function(np.fft.irfft)
 def irfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
     """Return the n real values with the given non-negative frequencies."""
-    x = as_array(a)
+    x = as_floats(a)
     k = normalize_axis(axis, ndim_of(x))
     n = _points(2 * (shape_of(x)[k] - 1) if n is None else n)
     x = _sized(x, n // 2 + 1, k)

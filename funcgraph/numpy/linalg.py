@@ -12,7 +12,7 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import unsupported
 from funcgraph.numpy import matrices, products
 from funcgraph.numpy._register import function, known, non_differentiable
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.numpy.reductions import max, min, sum
 from funcgraph.ops import decompositions as dec
 from funcgraph.ops import elementwise as ew
@@ -44,8 +44,8 @@ SVDResult = namedtuple("SVDResult", "U S Vh")
 SlogdetResult = namedtuple("SlogdetResult", "sign logabsdet")
 
 
-def _square(a: Any) -> Any:
-    x = as_array(a)
+def _square(a: Any, read: Any = as_floats) -> Any:
+    x = read(a)
     if ndim_of(x) < 2 or shape_of(x)[-1] != shape_of(x)[-2]:
         raise LinAlgError(f"the last 2 dimensions must be square, got shape {shape_of(x)}")
     return x
@@ -95,10 +95,10 @@ def multi_dot(arrays: Any) -> Any:
 @function(np.linalg.matrix_power)
 def matrix_power(a: Any, n: int) -> Any:
     """Return the n-th power of square matrices, by repeated squaring."""
-    x = _square(a)
+    x = _square(a, as_array)
     if n == 0:
         return np.broadcast_to(np.eye(shape_of(x)[-1], dtype=dtype_of(x)), shape_of(x)).copy()
-    x, n = (dec.inv(x), -n) if n < 0 else (x, n)
+    x, n = (dec.inv(as_floats(x)), -n) if n < 0 else (x, n)
     result = None
     while n:
         if n % 2:
@@ -114,7 +114,7 @@ def matrix_power(a: Any, n: int) -> Any:
 @function(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
     """Return x with a x = b."""
-    a, b = _square(a), as_array(b)
+    a, b = _square(a), as_floats(b)
     if ndim_of(b) == 1:
         return dec.solve(a, expand_dims(b, (1,)))[..., 0]
     return dec.solve(a, b)
@@ -129,7 +129,7 @@ def inv(a: Any) -> Any:
 @function(np.linalg.pinv)
 def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     """Return the Moore-Penrose pseudo-inverse (Golub and Pereyra 1973)."""
-    x = as_array(a)
+    x = as_floats(a)
     rcond = rcond if rtol is None else rtol
     if rcond is None:
         rcond = 1e-15
@@ -139,7 +139,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
 @function(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     """Return (x, residuals, rank, singular values) of the least-squares solution of a x = b."""
-    a, b = as_array(a), as_array(b)
+    a, b = as_floats(a), as_floats(b)
     m, n = shape_of(a)
     if rcond is None:
         rcond = float(np.finfo(dtype_of(a)).eps) * (m if m > n else n)
@@ -162,7 +162,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 @function(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """Return x with tensordot(a, x, x.ndim) = b."""
-    a, b = as_array(a), as_array(b)
+    a, b = as_floats(a), as_floats(b)
     if axes is not None:
         order = [k for k in range(ndim_of(a)) if k not in normalize_axes(axes, ndim_of(a))]
         a = transpose(a, axes=(*order, *normalize_axes(axes, ndim_of(a))))
@@ -175,7 +175,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 @function(np.linalg.tensorinv)
 def tensorinv(a: Any, ind: int = 2) -> Any:
     """Return the inverse with respect to tensordot over `ind` axes."""
-    x = as_array(a)
+    x = as_floats(a)
     shape = shape_of(x)
     n = int(np.prod(shape[ind:]))
     return reshape(inv(reshape(x, shape=(n, -1))), shape=(*shape[ind:], *shape[:ind]))
@@ -241,7 +241,7 @@ def eigvals(a: Any) -> Any:
 @function(np.linalg.qr)
 def qr(a: Any, mode: str = "reduced") -> Any:
     """Return the QR factorisation (Walter and Lehmann 2010); modes reduced, r, complete."""
-    x = as_array(a)
+    x = as_floats(a)
     m, n = shape_of(x)[-2:]
     if mode not in ("reduced", "r", "complete") or (mode == "complete" and m > n):
         unsupported(np.linalg.qr, f"with mode={mode!r} has a result that is not differentiable")
@@ -257,7 +257,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True,
         hermitian: bool = False) -> Any:  # fmt: skip
     """Return the singular value decomposition (Townsend 2016)."""
-    x = as_array(a)
+    x = as_floats(a)
     m, n = shape_of(x)[-2:]
     if not compute_uv:
         return dec.svd(x)[1]
@@ -273,7 +273,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True,
 @function(np.linalg.svdvals)
 def svdvals(x: Any, /) -> Any:
     """Return the singular values."""
-    return dec.svd(as_array(x))[1]
+    return dec.svd(as_floats(x))[1]
 
 
 # --- norms ---------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def _matrix_norm(x: Any, axes: tuple[int, int], keepdims: bool, ord: Any) -> Any
 @function(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return a norm of vectors or matrices; at 0 the derivative is the subgradient 0."""
-    x = as_array(x)
+    x = as_floats(x)
     if axis is None:
         if ord is None or (ord == 2 and ndim_of(x) == 1) or (ord == "fro" and ndim_of(x) == 2):
             return _vector_norm(x, tuple(range(ndim_of(x))), keepdims, None)
@@ -336,21 +336,21 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @function(np.linalg.vector_norm)
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Return the norm of vectors over axes."""
-    x = as_array(x)
+    x = as_floats(x)
     return _vector_norm(x, normalize_axes(axis, ndim_of(x)), keepdims, ord)
 
 
 @function(np.linalg.matrix_norm)
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """Return the norm of matrices over the last two axes."""
-    x = as_array(x)
+    x = as_floats(x)
     return _matrix_norm(x, (ndim_of(x) - 2, ndim_of(x) - 1), keepdims, ord)
 
 
 @function(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     """Return the condition number: norm(x) norm(inv(x)); for p None or 2, s_max / s_min."""
-    x = as_array(x)
+    x = as_floats(x)
     if p in (None, 2, -2):
         s = dec.svd(x)[1]
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

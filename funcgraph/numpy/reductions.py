@@ -348,7 +348,9 @@ def nanmean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepd
             where: Any = True) -> Any:  # fmt: skip
     """Return the mean over axes of the elements that are not nan."""
     x, valid = without_nan(a, 0)
-    return _mean(x, axis, dtype or dtype_of(x), keepdims, _both(valid, where))
+    if dtype is None and valid is not True:
+        dtype = dtype_of(x)  # half precision is summed in half precision, unlike in np.mean
+    return _mean(x, axis, dtype, keepdims, _both(valid, where))
 
 
 def _nan_variance(

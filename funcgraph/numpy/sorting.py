@@ -14,7 +14,7 @@ import numpy as np
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.numpy.reductions import axes_of, flat
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
@@ -258,7 +258,7 @@ def _quantile(
     y = _read(x, _positions(low, n), n)
     if weight is not None:
         if weak:  # a Python number takes the precision of the others
-            weight = cast(weight, np.result_type(dtype_of(x), np.float16))
+            weight = cast(weight, dtype_of(x) if is_inexact(dtype_of(x)) else np.float64)
         if shape and not ndim_of(n) and ndim_of(weight):
             weight = reshape(weight, shape=shape + (1,) * rest)
         y = _between(y, _read(x, _positions(high, n), n), weight)
@@ -357,7 +357,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, out: None = None,
 
 
 def _median(a: Any, axis: Any, keepdims: Any, each: bool) -> Any:
-    x, axes = _sorted(a, axis)
+    x, axes = _sorted(as_floats(a), axis)
     n = _numbers(x, each)
     low, high = (n - 1) // 2, n // 2
     if shape_of(x)[0] == 0:

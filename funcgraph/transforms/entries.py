@@ -66,7 +66,7 @@ NO_STATIC = Static(())
 def derivatives_of(graph: Graph, plan: StrongZeros) -> list[Any]:
     """Return the variables of the graph that should be finite."""
     known = {*graph.inputs, *graph.constants, *(v for e in graph.equations for v in e.outputs)}
-    found = [x.var for x in plan.derivatives]
+    found = [x.variable for x in plan.derivatives]
     # Those in the body of a loop or branch are not at hand: what comes out of it is.
     return found if known.issuperset(found) else [*graph.outputs]
 

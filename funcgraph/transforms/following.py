@@ -35,7 +35,7 @@ class Following(Stage):
         """Return a tracer of a new variable; the first ones are the inputs."""
         out = super().tracer(aval, name)
         if len(self.values) < len(self.inputs):
-            self.values[out.var] = self.inputs[len(self.values)]
+            self.values[out.variable] = self.inputs[len(self.values)]
         return out
 
     def value_of(self, tracer: StageTracer) -> Any:
@@ -47,7 +47,7 @@ class Following(Stage):
             out = e.primitive(*args, **e.attrs)
             self.values.update(zip(e.outputs, out if e.primitive.many else (out,), strict=True))
         self.computed = len(self.equations)
-        return self.values[tracer.var]
+        return self.values[tracer.variable]
 
     def _value(self, atom: Any) -> Any:
         if not isinstance(atom, Var):

@@ -32,7 +32,7 @@ def variable_of(x: Any) -> Var | None:
     """Return the staged variable beneath the tracers of all transformations."""
     while KIND[type(x)] == TRACER:
         if type(x) is StageTracer:
-            return x.var
+            return x.variable
         x = x._value if hasattr(x, "_value") else getattr(x, "value", None)
     return None
 

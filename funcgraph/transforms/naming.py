@@ -162,7 +162,7 @@ def _named(fun: Callable[..., Any], args: Any, kwargs: Any, trace: Stage) -> Nam
     def flat(*tracers: Any) -> list[Any]:
         nonlocal found
         for x, label in zip(tracers, labels, strict=True):
-            x.var.name = "_".join(re.findall(r"\w+", label))
+            x.variable.name = "_".join(re.findall(r"\w+", label))
         new_args, new_kwargs = tree.unflatten(structure, tracers)
         with naming():
             outs, found = tree.flatten(run(fun, new_args, new_kwargs))

@@ -113,24 +113,24 @@ def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
     cts = [none(x) if ct is None else ct for ct, x in zip(found, sources, strict=True)]
     results = tuple(back.atom(ct) for ct in cts)
     reads = {
-        x.var: v
+        x.variable: v
         for v, x in back.constants.items()
         if isinstance(x, StageTracer) and x._trace is ahead
     }
     read = set(reads.values())
     rest = {v: x for v, x in back.constants.items() if v not in read}
-    at_hand = {x.var for x, flag in zip(inputs, free, strict=True) if flag}
+    at_hand = {x.variable for x, flag in zip(inputs, free, strict=True) if flag}
     residuals = Residuals(reads, ahead.equations, ahead.constants, at_hand)
     prelude, pairs_kept = residuals.prelude(), residuals.kept()
     backward_graph = prune(
         Graph(
-            (*(s.var for s in seeds), *(v for v, _ in pairs_kept)),
+            (*(s.variable for s in seeds), *(v for v, _ in pairs_kept)),
             (*prelude, *back.equations),
             results,
             {**rest, **residuals.constants},
         )
     )
-    places = {x.var: k for k, x in enumerate(inputs)}
+    places = {x.variable: k for k, x in enumerate(inputs)}
     kept = [ahead.atom(x) for x in values]
     numbers: list[int] = []
     for _, v in pairs_kept:
@@ -140,7 +140,7 @@ def _split(graph: Graph, varying: Flags, safe: bool, free: Flags) -> Passes:
         numbers.append(places[v])
     ahead.alive = back.alive = False
     forward_graph = Graph(
-        tuple(x.var for x in inputs), tuple(ahead.equations), tuple(kept), ahead.constants
+        tuple(x.variable for x in inputs), tuple(ahead.equations), tuple(kept), ahead.constants
     )
     reached = tuple(ct is not None for ct in found)
     return Passes(prune(forward_graph), backward_graph, tuple(numbers), reached)

@@ -67,11 +67,11 @@ _depth: contextvars.ContextVar[int] = contextvars.ContextVar("depth", default=0)
 class StageTracer(Tracer):
     """A variable of the graph that is being built."""
 
-    __slots__ = ("aval", "var")
+    __slots__ = ("aval", "variable")
 
     _trace: Stage
     aval: Aval
-    var: Var
+    variable: Var
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -104,20 +104,20 @@ class Stage(Trace):
         """Return a tracer of a new variable."""
         out = StageTracer()
         out.aval = aval
-        out.var = Var(aval, name)
+        out.variable = Var(aval, name)
         out._trace = self
         return out
 
     def atom(self, x: Any) -> Atom:
         """Return what stands for a value in an equation; a new array becomes a constant."""
         if type(x) is StageTracer and x._trace is self:
-            return x.var
+            return x.variable
         if type(x) in (bool, int, float, complex):
             return x  # type: ignore[no-any-return]
         if (whole := _transposed(x)) is not None:
             axes = tuple(range(x.ndim))[::-1]
             found: StageTracer = self.process(REGISTRY["transpose"], (whole,), {"axes": axes})
-            return found.var
+            return found.variable
         writable = type(x) is np.ndarray and x.flags.writeable
         if id(x) in self.kept:
             var = self.kept[id(x)][1]
@@ -146,7 +146,7 @@ class Stage(Trace):
         out = primitive.abstract(*args, **attrs)
         tracers = tuple(map(self.tracer, out)) if primitive.many else (self.tracer(out),)
         inputs = tuple(map(self.atom, args))
-        results = tuple([t.var for t in tracers])
+        results = tuple([t.variable for t in tracers])
         again = replayed.get()
         if again is not None and again.primitive is primitive:
             # A loop that is differentiated has further outputs, behind its own.
@@ -162,7 +162,7 @@ class Stage(Trace):
 def _name_outside(x: Any) -> str:
     """Return what the user calls a value that is closed over, if that is known."""
     if type(x) is StageTracer:
-        return x.var.name
+        return x.variable.name
     names = named.get()
     array, name = (None, "") if names is None else names.arrays.get(id(x), (None, ""))
     return name if array is x else ""
@@ -196,7 +196,7 @@ def stage(
         replayed.reset(outer)
         inspection.reset(watched)
         trace.alive = False
-    inputs = tuple(t.var for t in tracers)
+    inputs = tuple(t.variable for t in tracers)
     return Graph(inputs, tuple(trace.equations), outputs, trace.constants)
 
 

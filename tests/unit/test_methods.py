@@ -115,6 +115,7 @@ def test_method_is_ndarrays(f: Callable[[Any], Any], x: Any) -> None:
         return y
 
     np.testing.assert_allclose(fg.vjp(traced, x)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(fg.jit(traced)(x), expected, rtol=1e-12)
     problem = oracle.Problem(f, (x,), (0,))
     oracle.check_forward(problem)
     oracle.check_adjoint(problem)

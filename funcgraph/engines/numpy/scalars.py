@@ -40,6 +40,8 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "divide": operator.truediv, "power": operator.pow, "negative": operator.neg,
     "square": lambda x: x * x, **{name: operator.methodcaller(name) for name in FUNCTIONS},
 }  # fmt: skip
+# Of bools, NumPy's + is "or", Python's is not.
+_SUMS = frozenset(["add", "matmul", "index_sum", "index_add"])
 _MOST = {"getitem": 1, "index_add": 2}  # arguments: without arrays of indices
 _TEXTS = {
     "greater": "{0} > {1}", "greater_equal": "{0} >= {1}", "less": "{0} < {1}",
@@ -282,7 +284,7 @@ class Body:
 
     def _equation(self, e: Any) -> None:
         name, (out, *more) = e.primitive.name, e.outputs
-        if more:
+        if more or (name in _SUMS and out.aval.dtype == bool):
             raise UnsupportedError
         values = [self._value(a) for a in e.inputs]
         if name in _TEXTS:
