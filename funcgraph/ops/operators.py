@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from funcgraph.core.aval import dtype_of
 from funcgraph.core.primitive import Binary
 from funcgraph.core.trace import Tracer
 from funcgraph.ops import elementwise as ew
@@ -45,7 +46,7 @@ def _equality(primitive: Call) -> Call:
 
 def _power(x: Any, y: Any) -> Any:
     # The exponents for which ndarray's operator too takes another way than np.power.
-    if type(y) is int or type(y) is float:
+    if type(y) is int or (type(y) is float and dtype_of(x).kind not in "biu"):
         if y == 2:
             return ew.square(x)
         if y == 0.5:

@@ -28,12 +28,15 @@ REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "fft": lambda x: np.fft.fft(x),
     "rfft": lambda x: np.fft.rfft(x),
     "sinc": lambda x: np.sinc(x),
+    "power 2": lambda x: (x + x) ** 2.0,
+    "power 0.5": lambda x: x**0.5,
 }
 LEVELS: dict[str, Callable[[Any], Any]] = {
     "quantile": lambda x: np.quantile(x, 0.3),
     "quantiles": lambda x: np.percentile(x, [30, 60]),
     "nearest": lambda x: np.quantile(x, 0.3, method="nearest"),
     "gradient": lambda x: np.gradient(x),
+    "power 2": lambda x: x**2.0,
 }
 
 
@@ -75,3 +78,36 @@ SUMS: dict[str, Callable[[Any, Any], Any]] = {
 def test_a_sum_of_bools_is_their_or_in_programs_of_few_numbers(name: str) -> None:
     f, x, b = SUMS[name], np.array([1.5, 2.0, -3.0, 0.5]), np.array([True, True, False, True])
     np.testing.assert_array_equal(fg.jit(f)(x, b), f(x, b))
+
+
+MIXED: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda i, x: i + x,
+    "multiply": lambda i, x: x * i,
+    "a number": lambda i, x: i / 255.0,
+    "quotient": lambda i, x: i / i[::-1],
+    "power": lambda i, x: i**0.5,
+    "arctan": lambda i, x: np.arctan(i),
+    "float_power": lambda i, x: np.float_power(x, 2),
+    "constants": lambda i, x: np.arange(4) * x,
+    "concatenate": lambda i, x: np.concatenate([i, x]),
+    "stack": lambda i, x: np.stack([i, x]),
+    "where": lambda i, x: np.where(x > 0, x, i),
+    "cumprod": lambda i, x: np.cumprod(i),
+    "matmul": lambda i, x: i @ x,
+    "loop": lambda i, x: fg.scan(lambda c, row: (c + row[0] * row[1], row[0] / 3), 0.0, (i, x))[1],
+    "mapped": lambda i, x: fg.vmap(
+        lambda i, x: fg.cond(x > 0, lambda i: i * x, lambda i: i - x, i)
+    )(i, x),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+@pytest.mark.parametrize("name", MIXED)
+def test_integers_beside_floats_under_xla(name: str, dtype: Any) -> None:
+    pytest.importorskip("jax")
+    i, x = np.array([100, 3, 27, 7]).astype(dtype), np.float32([0.5, -1.0, 2.0, 0.1])
+    wanted = MIXED[name](i, x)
+    got = np.asarray(fg.jit(MIXED[name], backend="xla")(i, x))
+    assert got.dtype == wanted.dtype
+    eps = {"float16": 1e-3, "float32": 1e-6}.get(wanted.dtype.name, 1e-14)
+    np.testing.assert_allclose(got, wanted, rtol=eps)
