@@ -38,6 +38,7 @@ __all__ = [
     "float0",
     "gradient_of",
     "name_of",
+    "parted",
     "positions",
     "run",
     "select",
@@ -105,7 +106,23 @@ def positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
                 "differentiate by position, not by keyword."
             )
         out.append(n % count)
+    if len({*out}) < len(out):
+        raise ValueError(f"argnums={argnums!r} names an argument twice.")
     return tuple(out)
+
+
+def parted(out: Any, name: str) -> tuple[Any, Any]:
+    """Return (output, aux) of a function called with has_aux=True."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        one = (
+            f"an array of shape {out.shape}" if hasattr(out, "shape") else f"a {type(out).__name__}"
+        )
+        got = f"{len(out)} values" if isinstance(out, (tuple, list)) else one
+        raise TypeError(
+            f"{name} with has_aux=True needs a function that returns a pair (output, aux), but it "
+            f"returned {got}."
+        )
+    return out[0], out[1]
 
 
 def select(argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> Any:

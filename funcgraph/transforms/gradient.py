@@ -21,6 +21,7 @@ from funcgraph.transforms.arguments import (
     check_like,
     gradient_of,
     name_of,
+    parted,
     run,
     select,
     snapshot,
@@ -96,7 +97,7 @@ def record(
         entries = tape.end()
     aux = None
     if has_aux:
-        out, aux = out
+        out, aux = parted(out, name)
         aux = strip(tape, aux)
     outs, outputs = tree.flatten(out)
     slots = [o.index if type(o) is TapeTracer and o._trace is tape else None for o in outs]
@@ -234,7 +235,7 @@ def value_and_grad(
         finally:
             entries, held = tape.end(), tape.held
         if has_aux:
-            out, aux = out
+            out, aux = parted(out, name)
         _check_scalar(name, out, holomorphic)
         if type(out) is TapeTracer and out._trace is tape:
             value = out.value

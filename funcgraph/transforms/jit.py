@@ -298,7 +298,13 @@ class Jitted:
             return options
         args, _ = tree.unflatten(structure, range(structure.num_leaves))
         if "donate_argnums" in options:
-            chosen = [args[k] for k in options["donate_argnums"]]
+            donated = options["donate_argnums"]
+            if any(not -len(args) <= k < len(args) for k in donated):
+                raise ValueError(
+                    f"donate_argnums={donated!r}, but {name_of(self._fun)} was called with "
+                    f"{len(args)} positional argument(s)."
+                )
+            chosen = [args[k] for k in donated]
             options["donate_argnums"] = tuple(tree.leaves(chosen))
         if "in_shardings" in options:
             options["in_shardings"] = tuple(spread(options["in_shardings"], args))

@@ -23,6 +23,7 @@ from funcgraph.transforms.arguments import (
     check_like,
     gradient_of,
     name_of,
+    parted,
     run,
     snapshot,
 )
@@ -122,7 +123,7 @@ def _run(
         trace.alive = False
     aux = None
     if has_aux:
-        out, aux = out
+        out, aux = parted(out, f"jvp of {name_of(fun)}")
         aux = tree.map(lambda x: x.value if _mine(x, trace) else x, aux)
     outs, out_structure = tree.flatten(out)
     values = [x.value if _mine(x, trace) else x for x in outs]

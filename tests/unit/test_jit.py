@@ -393,3 +393,8 @@ def test_gradients_are_finite_where_eager_ones_are(name: str) -> None:
     compiled(x)
     assert compiled.cache_info().misses == 2
     assert "not finite" in compiled.explain_recompiles()
+
+
+def test_donated_arguments_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match=r"donate_argnums=\(3,\), but sin was called with 1"):
+        fg.jit(np.sin, donate_argnums=3)(np.zeros(2))

@@ -257,9 +257,23 @@ def test_leaves_without_derivative():
     )
 
 
+def test_has_aux_needs_a_pair():
+    for f, got in ((np.sin, r"an array of shape \(\)"), (lambda x: (x, x, x), "3 values")):
+        for transform in (fg.grad, fg.value_and_grad):
+            with pytest.raises(TypeError, match=rf"\(output, aux\), but it returned .*{got}"):
+                transform(f, has_aux=True)(1.0)
+        with pytest.raises(TypeError, match=rf"\(output, aux\), but it returned .*{got}"):
+            fg.vjp(f, 1.0, has_aux=True)
+        with pytest.raises(TypeError, match=rf"\(output, aux\), but it returned .*{got}"):
+            fg.jvp(f, (1.0,), (1.0,), has_aux=True)
+
+
 def test_argnums_out_of_range():
     with pytest.raises(ValueError, match=r"argnums=2 .* 1 positional"):
         fg.grad(np.sin, argnums=2)(1.0)
+    for twice in ((0, 0), (0, -2)):  # the same argument would be replaced twice
+        with pytest.raises(ValueError, match="names an argument twice"):
+            fg.grad(np.multiply, argnums=twice)(1.0, 2.0)
     with pytest.raises(TypeError, match="int or a tuple of ints"):
         fg.grad(np.sin, argnums="x")(1.0)
 
