@@ -165,8 +165,8 @@ def _cofactor_jvp(t: Any, y: Any, a: Any) -> Any:
 
 
 def _jax_cofactor(jax: Any, a: Any) -> Any:
-    jnp = jax.numpy
-    return jnp.linalg.det(a)[..., None, None] * jnp.swapaxes(jnp.linalg.inv(a), -1, -2)
+    y, pullback = jax.vjp(jax.numpy.linalg.det, a)  # finite where a is singular
+    return pullback(jax.numpy.ones_like(y))[0]
 
 
 cofactor = Primitive(

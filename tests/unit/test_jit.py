@@ -398,3 +398,17 @@ def test_gradients_are_finite_where_eager_ones_are(name: str) -> None:
 def test_donated_arguments_that_are_not_there() -> None:
     with pytest.raises(ValueError, match=r"donate_argnums=\(3,\), but sin was called with 1"):
         fg.jit(np.sin, donate_argnums=3)(np.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_gradients_of_det_of_singular_matrices(rank: int, dtype: Any) -> None:
+    pytest.importorskip("jax")
+    columns = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0], [2.0, 0.5, 1.0]]).T
+    x = np.stack([columns[:, :rank] @ columns[:rank], columns]).astype(dtype)
+    gradient = fg.grad(lambda x: np.real(np.sum(np.linalg.det(x))))
+    wanted = gradient(x)
+    assert np.isfinite(wanted).all()
+    for backend in ("numpy", "xla"):
+        got = np.asarray(fg.jit(gradient, backend=backend)(x))
+        np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
