@@ -4,7 +4,8 @@ XLA's own convolution is fast on a CPU for one group and two spatial axes; its w
 convolutions of other kinds, run through slow generic loops there (benchmarks/derivatives.py). The
 same sums, written otherwise:
 
-    taps        Σ over taps of a shifted slice times a row of the kernel: one channel a group
+    taps        Σ over taps of a shifted slice times a row of the kernel: one channel a group; in one
+                loop, or a loop over the taps where these are many: XLA compiles each slice
     products    columns of inputs, or outputs shifted by each tap; a product for each row of taps
     phases      each of the `stride` interleaved parts of an input gradient: a convolution of its own
     layers      a convolution over D axes as a sum of convolutions over D - 1
@@ -26,6 +27,7 @@ from funcgraph.ops.windows import Ints, Pairs, output_length, used
 
 __all__ = ["Native", "by_input", "by_kernel", "forward"]
 
+_TAPS = 128  # slices that are compiled one by one
 _BLOCK = 1 << 21  # elements of the columns of one block of the batch
 _FEW_PRODUCTS = 10_000_000  # multiplications and additions of a weight gradient
 _THIN = 8  # channels below which rows of inputs are too narrow for a product of matrices
@@ -97,41 +99,74 @@ def _rows(w: Any, groups: int) -> Any:
 
 
 def _depthwise(jax: Any, x: Any, w: Any, outputs: Ints, steps: Steps, groups: int) -> Any:
-    taps, rows = w.shape[:-2], _rows(w, groups)
-    x = _extended(jax, x, outputs, taps, steps)
-    terms = (
-        _reached(x, 1, tap, outputs, steps.strides, steps.dilation)[..., None] * rows[tap]
-        for tap in _each(taps)
-    )
-    return sum(terms).reshape(x.shape[0], *outputs, w.shape[-1])
+    rows = _rows(w, groups)
+    term = lambda some, row: (some[..., None] * row).reshape(*some.shape[:-1], -1)
+    x = _extended(jax, x, outputs, w.shape[:-2], steps)
+    return _sum_of_taps(jax, x, rows, term, outputs, steps)
 
 
 def _depthwise_by_input(jax: Any, g: Any, w: Any, shape: Ints, steps: Steps, groups: int) -> Any:
-    rows = _rows(w, groups)
+    n, rows = len(shape), _rows(w, groups)
+    if max(steps.strides) == 1:
+        each = range(rows.shape[-1])
+        term = lambda some, row: sum(some[..., k :: len(each)] * row[:, k] for k in each)
+        steps = _turned_steps(w.shape, g.shape, shape, steps)
+        g = _extended(jax, g, shape, w.shape[:-2], steps)
+        return _sum_of_taps(jax, g, _reversed(rows, n), term, shape, steps)
     g = g.reshape(*g.shape[:-1], *rows.shape[-2:])
     return sum(
         _placed(jax, (g * rows[tap]).sum(-1), tap, shape, steps) for tap in _each(w.shape[:-2])
     )
 
 
+def _sum_of_taps(jax: Any, x: Any, rows: Any, term: Any, outputs: Ints, steps: Steps) -> Any:
+    """Return the sum over taps of a term of what they meet and their row of the kernel."""
+    strides, _, dilation = steps
+    taps = rows.shape[:-2]
+    if prod(taps) <= _TAPS:  # one loop for all of them
+        return sum(
+            term(_reached(x, 1, tap, outputs, strides, dilation), rows[tap]) for tap in _each(taps)
+        )
+    found = _starts(jax, 1, taps, dilation), rows.reshape(-1, *rows.shape[-2:])
+    meet = lambda start, row: term(_reached_from(jax, x, start, outputs, strides), row)
+    first = jax.eval_shape(meet, *(a[0] for a in found))
+    add = lambda total, tap: (total + meet(*tap), None)
+    return jax.lax.scan(add, jax.numpy.zeros(first.shape, first.dtype), found)[0]
+
+
+def _starts(jax: Any, first: int, taps: Ints, dilation: Ints) -> Any:
+    """Return the first element that each tap meets, along axes from `first` on: (taps, all axes)."""
+    before = (0,) * first
+    starts = [
+        (*before, *(k * d for k, d in zip(tap, dilation, strict=True)), 0) for tap in _each(taps)
+    ]
+    return jax.numpy.asarray(starts, "int32")
+
+
+def _reached_from(jax: Any, x: Any, start: Any, outputs: Ints, strides: Ints) -> Any:
+    """Return the same as `_reached`, for a start that is known when the program runs."""
+    first = x.ndim - 1 - len(outputs)
+    sizes = [(n - 1) * s + 1 for n, s in zip(outputs, strides, strict=True)]
+    some = jax.lax.dynamic_slice(x, start, (*x.shape[:first], *sizes, x.shape[-1]))
+    return some[(*(slice(None),) * first, *(slice(None, None, s) for s in strides))]
+
+
 def _depthwise_by_kernel(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int) -> Any:
-    """Sum example by example: reductions over the whole batch do not vectorise."""
-    outputs = g.shape[1:-1]
+    """Sum example by example, tap by tap, as products with ones: XLA's own sums do not vectorise."""
+    outputs, over = g.shape[1:-1], prod(g.shape[1:-1])
     x = _extended(jax, x, outputs, shape, steps)
     g = g.reshape(*g.shape[:-1], groups, g.shape[-1] // groups)
-    over = tuple(range(len(shape)))
+    ones, starts = jax.numpy.ones(over, g.dtype), _starts(jax, 0, shape, steps.dilation)
 
     def example(total: Any, operands: Any) -> Any:
         x, g = operands
-        found = [
-            (_reached(x, 0, tap, outputs, steps.strides, steps.dilation)[..., None] * g).sum(over)
-            for tap in _each(shape)
-        ]
-        return total + jax.numpy.stack(found), None
+        meet = lambda start: _reached_from(jax, x, start, outputs, steps.strides)
+        tap = lambda start: ones @ (meet(start)[..., None] * g).reshape(over, -1)
+        return total + jax.lax.map(tap, starts), None
 
-    start = jax.numpy.zeros((prod(shape), *g.shape[-2:]), g.dtype)
+    start = jax.numpy.zeros((prod(shape), prod(g.shape[-2:])), g.dtype)
     total = jax.lax.scan(example, start, (x, g))[0]
-    return total.reshape(*shape, 1, prod(g.shape[-2:]))
+    return total.reshape(*shape, 1, -1)
 
 
 # --- weight gradients as products ------------------------------------------------------------------
@@ -257,14 +292,19 @@ def _phases(jax: Any, native: Native, g: Any, w: Any, shape: Ints, steps: Steps)
 
 def _turned(jax: Any, native: Native, g: Any, w: Any, shape: Ints, steps: Steps) -> Any:
     """Return the input gradient without strides: a convolution with the kernel in reverse order."""
-    ends = [(k - 1) * d for k, d in zip(w.shape, steps.dilation, strict=False)]
+    turned = _reversed(w, len(shape)).swapaxes(-1, -2)
+    steps = _turned_steps(w.shape, g.shape, shape, steps)
+    return _correlate(jax, native, g, turned, steps, 1)
+
+
+def _turned_steps(w: Ints, g: Ints, shape: Ints, steps: Steps) -> Steps:
+    """Return how the windows of the kernel in reverse order move over the cotangent."""
+    ends = [(k - 1) * d for k, d in zip(w, steps.dilation, strict=False)]
     pads = [
         (end - low, length - o + low)
-        for end, (low, _), length, o in zip(ends, steps.padding, shape, g.shape[1:-1], strict=True)
+        for end, (low, _), length, o in zip(ends, steps.padding, shape, g[1:-1], strict=True)
     ]
-    n = len(shape)
-    turned = _reversed(w, n).swapaxes(-1, -2)
-    return _correlate(jax, native, g, turned, Steps((1,) * n, tuple(pads), steps.dilation), 1)
+    return Steps((1,) * len(shape), tuple(pads), steps.dilation)
 
 
 def _reversed(w: Any, n: int) -> Any:
@@ -353,7 +393,8 @@ def by_input(
         return jax.numpy.concatenate(found, -1)
     if _is_dense(w.shape, groups):
         return by_input(jax, native, g, _dense(jax, w, groups), shape, 1, **attrs)
-    if groups == 1 and (w.shape[-2] == 1 or prod(w.shape[:-2]) == 1):
+    taps = prod(w.shape[:-2])
+    if groups == 1 and (taps == 1 or (w.shape[-2] == 1 and taps <= _TAPS)):
         return _by_taps(jax, g, w, shape, steps)
     if groups == 1 and max(steps.strides) == 1:
         return _turned(jax, native, g, w, shape, steps)
@@ -396,7 +437,7 @@ def by_kernel(
 
 
 def _is_native(x: Ints, g: Ints, shape: Ints) -> bool:
-    """Return whether XLA's own weight gradient is best: large kernels, and where little is gained.
+    """Return whether XLA's own weight gradient is best: one axis, large kernels, and little gained.
 
     It compiles in 0.15 s, ours in 0.2 to 0.5 s. Milliseconds, XLA's
     and ours (batch, image, channels; read the ratios, lines with * are of a busy machine):
@@ -416,6 +457,8 @@ def _is_native(x: Ints, g: Ints, shape: Ints) -> bool:
         7x7       8x56x56    8->8      4.9   6.0   * 8x56x56   16->16     11.5  13.4
     """
     taps, channels = prod(shape), x[-1]
+    if len(shape) == 1:
+        return True
     if len(shape) != 2 or channels == 1 or taps == 1:
         return False
     if taps >= 25:

@@ -76,6 +76,7 @@ GROUPED = [
     Case((2, 7, 4), (3, 1, 4), 1, "SAME", 2, 4),
     Case((2, 7, 6, 3), (3, 2, 1, 6), (2, 1), ((1, 2), (-1, 1)), 1, 3),
     Case((2, 4, 5, 3, 2), (2, 3, 2, 1, 6), 1, "SAME", 1, 2),
+    Case((2, 7, 6, 3), (3, 2, 1, 6), 1, ((1, 2), (-1, 1)), (2, 1), 3),
 ]
 EMPTY = [
     Case((0, 6, 3), (3, 3, 4)),
@@ -135,6 +136,28 @@ def compared(cases: list[Case], dtype: Any, tol: float, reference: Any = on_nump
 @pytest.mark.parametrize("cases", [PLAIN, GROUPED, EMPTY], ids=["plain", "grouped", "empty"])
 def test_formulas_equal_numpy(cases: list[Case]) -> None:
     compared(cases, np.float64, 1e-10)
+
+
+def test_loops_over_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_xla, "_TAPS", 1)
+    thin = [Case((2, 8, 1), (3, 1, 4)), Case((2, 6, 5, 1), (2, 3, 1, 4), 2)]
+    compared([*GROUPED[-4:], *thin], np.float64, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((2, 40, 3), (301, 1, 6), 1, ((150, 170),), 1, 3),
+        Case((1, 40, 41, 2), (19, 17, 1, 2), 1, "SAME", 1, 2),
+        Case((2, 500, 1), (301, 1, 2)),
+        Case((2, 500, 2), (301, 2, 3), 2),
+    ],
+)
+def test_many_taps_are_not_compiled_one_by_one(case: Case) -> None:
+    """A depthwise kernel of 19 x 17 took JAX minutes to compile."""
+    lowered = jax.jit(functools.partial(on_xla, case)).lower(*operands(case))
+    assert len(lowered.as_text().splitlines()) < 500
+    compared([case], np.float64, 1e-10)
 
 
 SOME = [PLAIN[5], PLAIN[7], GROUPED[1], GROUPED[9]]
