@@ -15,7 +15,6 @@ results (N, *outputs, G, O).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from itertools import product
 from math import log2, prod
 from typing import Any
@@ -66,7 +65,7 @@ def correlate(x: Any, w: Any, low: Ints, outputs: Ints, dilation: Ints, out: Any
     Return False, with anything in `out`, where rounding errors would show in many elements.
     """
     (n, *spatial, groups, c), taps, o = x.shape, w.shape[:-3], w.shape[-1]
-    lengths = _lengths(spatial, taps, outputs, low, dilation)
+    lengths = tuple(map(_fast, _lengths(spatial, taps, outputs, low, dilation)))
     size = 16 * _half(lengths)  # bytes of the transform of one channel
     some = max(1, min(groups, _BLOCK // (size * c)))
     step = max(1, min(o, _BLOCK // (size * some * c)))
@@ -98,16 +97,15 @@ def _slices(n: int, step: int) -> list[slice]:
 
 
 def _lengths(spatial: Ints, taps: Ints, outputs: Ints, low: Ints, dilation: Ints) -> Ints:
-    """Return lengths for which the windows that reach around meet zeros there."""
+    """Return the least lengths for which the windows that reach around meet zeros there."""
     found = []
     for s, k, p, a, d in zip(spatial, taps, outputs, low, dilation, strict=True):
         span = (k - 1) * d + 1
         reach = p + span - 1
-        found.append(_fast(max(min(a + s, reach), reach - max(a, 0), span, p)))
+        found.append(max(min(a + s, reach), reach - max(a, 0), span, p))
     return tuple(found)
 
 
-@cache
 def _fast(n: int) -> int:
     """Return the least product of 2, 3, 5 and 7 that is not less."""
     while True:
