@@ -24,7 +24,7 @@ from funcgraph.core.primitive import (
     ufunc_aval,
 )
 from funcgraph.core.trace import UFUNCS
-from funcgraph.ops.structural import where, zeros
+from funcgraph.ops.structural import fit, where, zeros
 
 LN2, LN10 = math.log(2), math.log(10)
 
@@ -37,18 +37,18 @@ def _declare(cls: Any, ufunc: Any, derivative: Any, jax: Any, name: str | None) 
 
 
 def unary(
-    ufunc: Any, *rule: Any, keep: str = "x", jax: Any = None, name: Any = None, **zeros: Any
+    ufunc: Any, *rule: Any, keep: str = "x", jax: Any = None, name: Any = None, **more: Any
 ) -> Any:
     """Declare the primitive of a ufunc of one argument; without a rule it is constant."""
-    derivative = Elementwise(*rule, keep=keep, **zeros) if rule else Zero()
+    derivative = Elementwise(*rule, keep=keep, **more) if rule else Zero()
     return _declare(Unary, ufunc, derivative, jax, name)
 
 
 def binary(
-    ufunc: Any, *rules: Any, keep: str = "x", jax: Any = None, name: Any = None, **zeros: Any
+    ufunc: Any, *rules: Any, keep: str = "x", jax: Any = None, name: Any = None, **more: Any
 ) -> Any:
     """Declare the primitive of a ufunc of two arguments; without rules it is constant."""
-    derivative = Elementwise(*rules, keep=keep, **zeros) if rules else Zero()
+    derivative = Elementwise(*rules, keep=keep, **more) if rules else Zero()
     return _declare(Binary, ufunc, derivative, jax, name)
 
 
@@ -131,7 +131,8 @@ def _conj_if_complex(x: Any) -> Any:
 add = binary(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g, keep="")
 subtract = binary(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g, keep="")
 multiply = binary(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, flat=(0, 1))
-divide = binary(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b), keep="xy", flat=(0,))
+divide = binary(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b), keep="xy", flat=(0,),
+                summed={1: lambda g, y, a, b: -(fit(g * y, b) / b)})
 negative = unary(np.negative, lambda g, y, x: -g, keep="")
 positive = unary(np.positive, lambda g, y, x: g, keep="")
 reciprocal = unary(np.reciprocal, lambda g, y, x: -g * (y * y), keep="y")

@@ -431,6 +431,8 @@ def _pull_elementwise(
             alone = sum(p is not None for p in parents) == 1
             out.append(strong_elementwise(derivative, k, g, y, args, attrs, alone, back=True))
         else:
+            if k in derivative.summed and shape_of(args[k]) != shape_of(g):
+                rule = derivative.summed[k]
             out.append(rule(g, y, *args, **attrs))
     return out
 

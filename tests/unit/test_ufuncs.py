@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,6 +39,62 @@ def check(f: Any, x: Any, tol: float = 1e-6) -> None:
 def test_every_ufunc_is_known(name: str) -> None:
     assert NUMPY_UFUNCS[name] in UFUNCS
     assert name in fnp.__all__
+
+
+# --- quotients by what is broadcast: sums come before the division -------------------------------
+
+
+@pytest.mark.parametrize("by", [(), (1,), (3,), (2, 1), (1, 3), (1, 1, 1), (4, 2, 3)], ids=repr)
+def test_quotients_by_what_is_broadcast(by: tuple[int, ...]) -> None:
+    """As differences and JAX have it in every mode, twice too, whatever sums the cotangent up."""
+    rng = np.random.default_rng(0)
+    a, w = rng.standard_normal((2, 4, 2, 3))
+    a, b = a[:, : by[-2] if len(by) > 1 else 2], rng.uniform(0.5, 2, by)
+    check(lambda x: a / x, b)
+
+    def loss(b: Any, m: Any = np) -> Any:
+        return m.sum(w * m.tanh(a / b))
+
+    expected = jax.grad(lambda b: loss(b, jnp))(b)
+    twice = jax.hessian(lambda b: loss(b, jnp))(b)
+    grads = fg.grad(loss), fg.jit(fg.grad(loss)), fg.jit(fg.grad(loss), backend="xla")
+    for grad in grads:
+        np.testing.assert_allclose(grad(b), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(fg.hessian(loss)(b), twice, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(fg.jit(fg.hessian(loss))(b), twice, rtol=1e-10, atol=1e-12)
+    lanes = np.stack([b, 2 * b])
+    several = np.stack([expected, jax.grad(lambda b: loss(b, jnp))(2 * b)])
+    np.testing.assert_allclose(fg.vmap(fg.grad(loss))(lanes), several, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("types", ["df", "fd", "Dd", "dD", "ef"])
+def test_types_of_quotients_by_what_is_broadcast(types: str) -> None:
+    rng = np.random.default_rng(0)
+    real, imag = rng.uniform(0.5, 2, (2, 5, 3))
+    x = [real + 1j * imag if t == "D" else real.astype(t) for t in types]
+    a, b = x[0][:4], x[1][4]
+    g = fg.grad(lambda b: np.sum(np.square(np.abs(a / b))))(b)
+    wanted = np.sum(-2 * np.square(np.abs(a)), 0) / (np.square(np.abs(b)) * b)
+    assert g.dtype == b.dtype
+    np.testing.assert_allclose(g, wanted, rtol=1e-2 if "e" in types else 1e-5)
+
+
+@pytest.mark.parametrize("b", [0.0, -0.0, np.inf, np.nan])
+@pytest.mark.parametrize("a", [[0.0, 1.0], [1.0, 2.0], [0.0, 0.0], [np.inf, 1.0], [1.0, -1.0]])
+def test_quotients_at_borders_by_what_is_broadcast(a: list[float], b: float) -> None:
+    """What is not finite is what JAX gives."""
+    grad = fg.grad(lambda b: np.sum(np.array(a) / b))
+    wanted = np.asarray(jax.grad(lambda b: jnp.sum(jnp.array(a) / b))(b))
+    with np.errstate(all="ignore"):
+        for f in (grad, fg.jit(grad), fg.jit(grad, backend="xla")):
+            np.testing.assert_array_equal(f(b), wanted)
+
+
+def test_cotangents_of_what_is_broadcast_are_divided_once_summed() -> None:
+    a, b = np.ones((4, 3)), np.ones(3)
+    graph = fg.make_graph(fg.grad(lambda b: np.sum(np.sin(a / b))))(b)
+    sizes = [e.outputs[0].aval.shape for e in graph.equations if e.primitive.name == "divide"]
+    assert sizes == [(4, 3), (3,)]
 
 
 # --- reduce, accumulate, reduceat, outer ---------------------------------------------------------
