@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from funcgraph.core.costs import Costs
     from funcgraph.pictures.drawing import Drawing
 
-__all__ = ["Atom", "Equation", "Graph", "Var", "names_of", "prepare"]
+__all__ = ["Atom", "Equation", "Graph", "Var", "names_of"]
 
 
 class Var:
@@ -150,12 +149,10 @@ class Graph:
         env: dict[Any, Any] = dict(self.constants)
         env.update(zip(self.inputs, args, strict=True))
         last = self.last_uses()
-        before, ready = replayed.get(), prepare.get()
+        before = replayed.get()
         try:
             for k, equation in enumerate(self.equations):
                 values = [env[v] if type(v) is Var else v for v in equation.inputs]
-                if ready is not None:
-                    values = ready(equation, values)
                 replayed.set(equation)
                 out = equation.primitive(*values, **equation.attrs)
                 env.update(
@@ -377,11 +374,6 @@ def _letters() -> Iterator[str]:
             name = "".join(letters)
             if name not in _RESERVED:
                 yield name
-
-
-# What an engine does to the arguments of an equation before it runs; None: nothing.
-prepare: ContextVar[Callable[[Equation, list[Any]], list[Any]] | None]
-prepare = ContextVar("prepare", default=None)
 
 
 def names_of(graph: Graph) -> dict[Var, str]:

@@ -1,8 +1,7 @@
 """The XLA engine: runs a Graph inside one jax.jit. The only module that imports JAX.
 
 NumPy's dtypes are kept whatever JAX's x64 flag says: the graph is staged and called with it on.
-Integers are converted where JAX would compute in another dtype than NumPy.
-May import `core`, `ops`, `tree`.
+May import `core`, `tree`.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from funcgraph import tree
-from funcgraph.core.aval import Aval, aval_of, is_inexact
+from funcgraph.core.aval import Aval, is_inexact
 from funcgraph.core.budget import MemoryReport, planned, refusal
 from funcgraph.core.calls import inlined
 from funcgraph.core.diagonal import scaled
-from funcgraph.core.graph import Equation, Graph, Var, prepare
+from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
 from funcgraph.core.vectors import untransposed
+from funcgraph.engines.dtypes import converted
 from funcgraph.errors import MemoryBudgetError, MissingPackageError
-from funcgraph.ops.structural import cast
 from funcgraph.tree.structure import is_simple
 
 try:
@@ -65,7 +64,11 @@ def memory_of(
 
 
 def _prepared(graph: Graph) -> Graph:
-    """Return an equal graph that XLA compiles to faster code."""
+    """Return an equal graph that XLA compiles to faster code, and that computes as NumPy does."""
+    return converted(_optimized(graph))
+
+
+def _optimized(graph: Graph) -> Graph:
     return hoist(scaled(untransposed(simplify(graph))))
 
 
@@ -94,47 +97,10 @@ def _measured(graph: Graph, options: dict[str, Any]) -> int | None:
     return int(sum(sizes) - found.alias_size_in_bytes)
 
 
-# Operations that are no ufuncs, and compute in the dtype of the result: their first such argument.
-_IN_ITS_DTYPE = {
-    "concatenate": 0,
-    "stack": 0,
-    "cumprod": 0,
-    "matmul": 0,
-    "einsum_pair": 0,
-    "where": 1,
-}
-
-
-def _in_numpys_dtypes(e: Equation, values: list[Any]) -> list[Any]:
-    """Return the arguments in the dtypes in which NumPy computes.
-
-    JAX adds int32 to float32 in float32, NumPy in float64 (NEP 50).
-    """
-    avals = [v.aval if isinstance(v, Var) else aval_of(v) for v in e.inputs]
-    strong = [a.weak is None for a in avals]
-    if isinstance(e.primitive.numpy, np.ufunc) and e.primitive.is_elementwise:
-        dtypes = (*(a.weak or a.dtype for a in avals), None)
-        wanted: Any = e.primitive.numpy.resolve_dtypes(dtypes)[:-1]
-    elif e.primitive.name in _IN_ITS_DTYPE:
-        first = _IN_ITS_DTYPE[e.primitive.name]
-        strong[:first] = [False] * first
-        wanted = [e.outputs[0].aval.dtype] * len(avals)
-    else:
-        return values
-    changes = zip(values, avals, strong, wanted, strict=True)
-    return [
-        cast(x, d) if known and d != a.dtype and d.kind != "b" else x for x, a, known, d in changes
-    ]
-
-
 def _outputs(graph: Graph, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the outputs of a graph, as JAX's arrays or tracers."""
     constants = {v: _computed(value) for v, value in graph.constants.items()}
-    before = prepare.set(_in_numpys_dtypes)
-    try:
-        outs = Graph(graph.inputs, graph.equations, graph.outputs, constants).run(*inputs)
-    finally:
-        prepare.reset(before)
+    outs = Graph(graph.inputs, graph.equations, graph.outputs, constants).run(*inputs)
     return tuple(map(jax.numpy.asarray, outs))
 
 
@@ -318,7 +284,9 @@ def _dtypes(program: Program) -> list[Any]:
 
 
 def _run(*inputs: Any, program: Program) -> list[Any]:
-    outs = zip(_outputs(_prepared(program.graph), inputs), _dtypes(program), strict=True)
+    wide = jax.config.jax_enable_x64  # without it the user asks for JAX's dtypes
+    graph = _prepared(program.graph) if wide else _optimized(program.graph)
+    outs = zip(_outputs(graph, inputs), _dtypes(program), strict=True)
     return [jax.numpy.asarray(x, dtype) for x, dtype in outs]
 
 

@@ -182,6 +182,8 @@ def test_our_rules_keep_float32_where_x64_is_off() -> None:
         got = jax.jit(jax.grad(f))(x)
         assert got.dtype == np.float32
         same(got, np.cos(x) * 2 * np.arange(4.0), 1e-5)
+        i = np.arange(4, dtype=np.int32)
+        assert jax.jit(fg.to_jax(lambda x: i * x, derivative="ours"))(x).dtype == np.float32
 
 
 def test_unknown_derivative_is_refused() -> None:
