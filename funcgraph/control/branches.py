@@ -15,9 +15,10 @@ import numpy as np
 from funcgraph import tree
 from funcgraph.control.choice import Branches, switch_primitive
 from funcgraph.control.eager import is_unknown
-from funcgraph.control.types import check_same, strengthen, strong
+from funcgraph.control.types import check_alike, strengthen, strong
 from funcgraph.core.aval import aval_of, promote, shape_of
 from funcgraph.core.graph import Graph, Var
+from funcgraph.errors import CarryTypeError
 from funcgraph.ops.elementwise import maximum, minimum, not_equal
 from funcgraph.ops.structural import cast, where
 from funcgraph.transforms.arguments import run, snapshot
@@ -26,7 +27,7 @@ from funcgraph.transforms.stage import stage, stage_closed
 __all__ = ["cond", "select", "switch"]
 
 
-def _staged(what: str, number: Any, functions: Sequence[Callable[..., Any]], operands: Any) -> Any:
+def _staged(what: str, number: Any, functions: dict[str, Callable[..., Any]], operands: Any) -> Any:
     leaves, structure = tree.flatten(operands)
     avals = [strong(aval_of(x)) for x in leaves]
     found: list[Any] = []
@@ -38,11 +39,10 @@ def _staged(what: str, number: Any, functions: Sequence[Callable[..., Any]], ope
 
         return call
 
-    staged = _with_types([stage_closed(flat(f), avals) for f in functions])
-    first = staged[0][0].output_avals
-    for k, (graph, _) in enumerate(staged):
-        where_ = f"{what}: the result of branch {k}"
-        check_same(where_, found[0], found[k], list(first), list(graph.output_avals))
+    staged = _with_types([stage_closed(flat(f), avals) for f in functions.values()])
+    names, avals_out = list(functions), [graph.output_avals for graph, _ in staged]
+    for name, y, new in zip(names, found, avals_out, strict=True):
+        check_alike((names[0], name), (found[0], y), (avals_out[0], new), what)
     out = switch_primitive(
         number, *leaves, *_all_closed(staged), branches=_widened(staged, len(leaves))
     )
@@ -125,7 +125,7 @@ def cond(
     if not is_unknown(pred):
         return run(true_fun if bool(pred) else false_fun, operands, {})
     number = cast(not_equal(pred, 0), np.int32)
-    return _staged("cond", number, (false_fun, true_fun), operands)
+    return _staged("cond", number, {"false_fun": false_fun, "true_fun": true_fun}, operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -168,7 +168,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     if last == 0:
         return run(branches[0], operands, {})
     number = minimum(maximum(cast(index, np.int32), np.int32(0)), np.int32(last))
-    return _staged("switch", number, branches, operands)
+    named = {f"branch {k}": branch for k, branch in enumerate(branches)}
+    return _staged("switch", number, named, operands)
 
 
 def _plain(x: Any) -> Any:
@@ -197,5 +198,7 @@ def select(pred: Any, on_true: Any, on_false: Any) -> Any:
     Source:
       jax.lax.select.
     """
-    check_same("select: on_false", on_true, on_false, [aval_of(on_true)], [aval_of(on_false)])
+    a, b = aval_of(on_true), aval_of(on_false)
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        raise CarryTypeError(f"select: on_true is {a}, but on_false is {b}. Convert one of them.")
     return where(pred, on_true, on_false)

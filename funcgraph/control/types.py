@@ -8,24 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from funcgraph import tree
-from funcgraph.core.aval import Aval, aval_of, dtype_of, promote, shape_of
+from funcgraph.core.aval import Aval, aval_of, promote, shape_of
 from funcgraph.errors import CarryTypeError
 from funcgraph.ops.structural import cast
 
 __all__ = [
     "carried",
+    "check_alike",
     "check_same",
     "common_length",
     "settled",
     "strengthen",
     "strong",
 ]
-
-# The dtypes of Python's numbers: among them a number and an array of its dtype act alike.
-_PYTHON = frozenset(map(np.dtype, (bool, int, float, complex)))
 
 
 def strong(a: Aval) -> Aval:
@@ -46,7 +42,7 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
     """Return the first carry with Python numbers as arrays of the types that a step gives them.
 
     As in JAX a number has no type of its own: a sum that starts at 0 may become a float, and one
-    that starts at 0.0 a float32.
+    that starts at 0.0 a float32. The numbers themselves enter no result: ~(1.0 > 0) is -2.
 
     Args:
       carry: The first carry, a pytree.
@@ -68,7 +64,7 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
             wanted = [_joined(a, now, b) for a, now, b in pairs]
         else:
             wanted = list(map(strong, types))
-        if wanted == types or (ready is carry and _act_alike(types, wanted, out)):
+        if wanted == types:
             return tree.map(strengthen, ready), out
         types = wanted
         pairs_ready = zip(leaves, types, strict=True)
@@ -79,12 +75,6 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
 def _joined(first: Aval, now: Aval, new: Aval) -> Aval:
     """Return the type of a carry that a step has given another."""
     return now if first.weak is None or new.shape else Aval((), promote(now, new))
-
-
-def _act_alike(numbers: list[Aval], arrays: list[Aval], out: Any) -> bool:
-    """Return whether a step with Python numbers gives what it gives with arrays of these types."""
-    same = all(a.dtype == b.dtype for a, b in zip(numbers, arrays, strict=True))
-    return same and all(dtype_of(y) in _PYTHON for y in tree.leaves(out))
 
 
 def carried(what: str, old: Any, new: Any) -> Any:
@@ -110,6 +100,31 @@ def _fitted(y: Any, old: Aval) -> Any:
     new = aval_of(y)
     fits = new.weak is not None and promote(strong(old), new) == old.dtype
     return strengthen(y, old.dtype if fits else None)
+
+
+def check_alike(names: tuple[str, str], trees: Any, avals: Any, what: str) -> None:
+    """Raise CarryTypeError unless two results have one structure and leaves of one type.
+
+    Args:
+      names: Of the functions that returned them.
+      trees: The two results.
+      avals: Those of the leaves of each.
+      what: Such as "cond".
+    """
+    first, second = map(tree.structure, trees)
+    a, b = names
+    if first != second:
+        raise CarryTypeError(
+            f"{what}: the results must have one structure: {a} returned {first}, but {b} returned "
+            f"{second}."
+        )
+    for (path, _), x, y in zip(tree.leaves_with_path(trees[0]), *avals, strict=True):
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            at = f"at {tree.keystr(path)} " if path else ""
+            raise CarryTypeError(
+                f"{what}: the results must have one type: {at}{a} returned {x}, but {b} returned "
+                f"{y}. Convert one of them (astype, np.reshape)."
+            )
 
 
 def check_same(what: str, old: Any, new: Any, old_avals: list[Aval], new_avals: list[Aval]) -> None:

@@ -170,9 +170,15 @@ def compile_graph(graph: Graph, **options: Any) -> Callable[..., tuple[Any, ...]
 
     def run(*inputs: Any) -> tuple[Any, ...]:
         with jax.enable_x64(True):
-            return compiled(*inputs)  # type: ignore[no-any-return]
+            return compiled(*map(_native, inputs))  # type: ignore[no-any-return]
 
     return run
+
+
+def _native(x: Any) -> Any:
+    """Return the input; of an array in another byte order, which JAX refuses, a copy in ours."""
+    swapped = type(x) is np.ndarray and not x.dtype.isnative
+    return x.astype(x.dtype.newbyteorder("=")) if swapped else x
 
 
 def asarray(x: Any) -> Any:

@@ -52,6 +52,13 @@ def _steps(x: Any, axis: int) -> Any:
     return _part(x, axis, 1, None) - _part(x, axis, None, -1)
 
 
+def _differences(x: Any, axis: int) -> Any:
+    """Return the same, but of bools where they change, as NumPy's diff does."""
+    if dtype_of(x).kind != "b":
+        return _steps(x, axis)
+    return ew.not_equal(_part(x, axis, 1, None), _part(x, axis, None, -1))
+
+
 def _column(x: Any, axis: int, ndim: int) -> Any:
     """Return a vector laid along one of ndim axes."""
     return reshape(x, shape=(1,) * axis + (shape_of(x)[0],) + (1,) * (ndim - axis - 1))
@@ -81,7 +88,7 @@ def diff(
     if before or after:
         x = concatenate(*before, x, *after, axis=k)
     for _ in range(n):
-        x = _steps(x, k)
+        x = _differences(x, k)
     return x
 
 
@@ -234,7 +241,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * mat
     x = as_array(p)
     k = normalize_axis(axis, ndim_of(x))
     half = period / 2
-    d = _steps(x, k)
+    d = _differences(x, k)
     turned = ew.remainder(d + half, period) - half
     up = ew.logical_and(ew.equal(turned, -half), ew.greater(d, 0))
     change = where(up, half, turned) - d

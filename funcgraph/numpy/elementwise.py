@@ -15,7 +15,7 @@ from funcgraph.core.aval import dtype_of, is_inexact
 from funcgraph.core.primitive import Unary
 from funcgraph.core.trace import KIND, NUMPY, TRACER, UFUNCS, unsupported
 from funcgraph.numpy._register import function, known, non_differentiable
-from funcgraph.numpy.creation import as_array, as_floats
+from funcgraph.numpy.creation import as_array, as_dtype, as_floats
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import special
 from funcgraph.ops.buffers import Mutable, store
@@ -89,13 +89,15 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
 @function(np.round)
 def round(a: Any, decimals: int = 0) -> Any:
     """Round to a number of decimals, halves to even; piecewise constant, so the derivative is 0."""
-    return ew.round_to(as_array(a), decimals=decimals)
+    x = as_array(a)
+    x = as_dtype(x, np.float16) if dtype_of(x).kind == "b" else x  # as NumPy
+    return ew.round_to(x, decimals=decimals)
 
 
 @function(np.around)
 def around(a: Any, decimals: int = 0) -> Any:
     """Round to a number of decimals, as `round` does."""
-    return ew.round_to(as_array(a), decimals=decimals)
+    return round.__wrapped__(a, decimals)
 
 
 @function(np.fix)
@@ -174,6 +176,7 @@ array_equal, array_equiv = non_differentiable(np.array_equal), non_differentiabl
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
     """Return |a - b| <= atol + rtol |b|, elementwise; no derivative."""
     a, b = as_array(a), as_array(b)
+    b = as_dtype(b, np.result_type(dtype_of(b), 1.0))  # differences of integers would overflow
     near = ew.less_equal(ew.absolute(a - b), atol + rtol * ew.absolute(b))
     result = ew.logical_or(ew.equal(a, b), ew.logical_and(near, ew.isfinite(b)))
     if equal_nan:

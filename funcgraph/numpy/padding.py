@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import FUNCTIONS, unsupported
 from funcgraph.numpy._register import function
 from funcgraph.numpy.creation import as_array, as_dtype
 from funcgraph.numpy.manipulation import along
+from funcgraph.ops import elementwise as ew
 from funcgraph.ops import structural as st
 from funcgraph.ops.indexing import index
 
@@ -75,6 +76,19 @@ def _linear_ramp(x: Any, axis: int, widths: Any, end_values: Any) -> Any:
         end = end_values[axis, k]
         return end + (edge - end) * t
 
+    def counted(k: int) -> Any:
+        """Return a ramp of integers or bools, as np.linspace rounds it."""
+        width, dtype = widths[k], dtype_of(x)
+        edge = as_dtype(index(x, along(axis, slice(0, 1) if k == 0 else slice(-1, None))), float)
+        end = as_dtype(end_values[axis, k], float)
+        shape = [1] * ndim_of(x)
+        shape[axis] = -1
+        steps = np.arange(float(width))[:: 1 if k == 0 else -1].reshape(shape)
+        y = steps * ((edge - end) / max(width, 1)) + end
+        return as_dtype(y if dtype.kind == "b" else ew.floor(y), dtype)
+
+    ramp = ramp if is_inexact(dtype_of(x)) else counted
+
     return st.concatenate(ramp(0), x, ramp(1), axis=axis)
 
 
@@ -88,7 +102,8 @@ def _statistic(name: str) -> Callable[..., Any]:
                 raise ValueError("stat_length of 0 yields no value for padding")
             chunk = index(x, along(axis, slice(0, length) if k == 0 else slice(n - length, n)))
             value = FUNCTIONS[STATISTICS[name]](chunk, axis=axis, keepdims=True)
-            return _filled(x, axis, widths[k], value)
+            value = ew.rint(value) if dtype_of(x).kind in "iu" else value
+            return _filled(x, axis, widths[k], as_dtype(value, dtype_of(x)))
 
         return st.concatenate(side(0), x, side(1), axis=axis)
 

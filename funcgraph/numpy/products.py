@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import UFUNCS
 from funcgraph.numpy._register import function, non_differentiable
-from funcgraph.numpy.creation import as_array, strong
+from funcgraph.numpy.creation import as_array, as_dtype, strong
 from funcgraph.numpy.matrices import diagonal
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import linalg
@@ -164,7 +164,7 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Any:
     if ndim_of(a) == ndim_of(b) == 1:
         return vdot(a, b)
     products = (ew.conjugate(a) if ew.is_complex(a) else a) * b
-    return reduce_sum(products, axes=(ndim_of(products) - 1,))
+    return as_dtype(reduce_sum(products, axes=(ndim_of(products) - 1,)), dtype_of(products))
 
 
 def matvec(x1: Any, x2: Any, /) -> Any:

@@ -57,6 +57,12 @@ def masked(x: Any, mask: Any, fill: Any) -> Any:
     return x if mask is True else st.where(mask, x, dtype_of(x).type(fill))
 
 
+def checked(axis: Any, ndim: int) -> None:
+    """Raise AxisError if an axis is not there: of scalars too, which `axes_of` lets pass."""
+    if axis is not None and ndim == 0:
+        st.normalize_axes(axis, ndim)
+
+
 def count(x: Any, axis: Any, keepdims: Any = False, mask: Any = True) -> Any:
     """Return how many elements of x enter a reduction: an int, or with a mask an array."""
     if mask is not True:
@@ -154,6 +160,7 @@ def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> A
 
 def _mean(a: Any, axis: Any, dtype: Any, keepdims: Any, mask: Any) -> Any:
     x = as_array(a)
+    checked(axis, ndim_of(x))
     half = False
     if dtype is None:
         given = dtype_of(x)
@@ -192,6 +199,7 @@ def _squares(x: Any) -> Any:
 def _variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, mask: Any, center: Any,
               correction: Any) -> Any:  # fmt: skip
     x = as_array(a)
+    checked(axis, ndim_of(x))
     if dtype is None and dtype_of(x).kind in "biu":
         dtype = np.float64
     x = x if dtype is None else as_dtype(x, dtype)

@@ -15,7 +15,7 @@ from funcgraph.core.aval import aval_of, dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.numpy._register import NON_DIFFERENTIABLE, function
 from funcgraph.numpy.creation import as_array, as_floats
-from funcgraph.numpy.reductions import axes_of, flat
+from funcgraph.numpy.reductions import axes_of, checked, flat
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops import reductions as red
 from funcgraph.ops.indexing import index
@@ -216,8 +216,7 @@ def _read(x: Any, positions: Any, n: Any) -> Any:
 def _sorted(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
     """Return a with the axes joined into the first one and sorted, nan last, and the axes."""
     x = as_array(a)
-    if ew.is_complex(x):
-        raise TypeError("a must be an array of real numbers")
+    checked(axis, ndim_of(x))
     axes = axes_of(axis, ndim_of(x))
     x = red.joined(x, axes) if axes else expand_dims(x, (0,))
     return red.permute_along(x, red.argsort(x, axis=0), axis=0), axes
@@ -247,6 +246,8 @@ def _quantile(
     a: Any, q: Any, top: int, axis: Any, method: str, keepdims: Any, weights: Any, each: bool
 ) -> Any:
     """Return quantiles at the levels q / top."""
+    if ew.is_complex(as_array(a)):
+        raise TypeError("a must be an array of real numbers")
     if weights is not None:
         return _weighted_quantile(a, q, top, axis, method, keepdims, weights, each)
     x, axes = _sorted(a, axis)

@@ -39,6 +39,10 @@ def _declare(name: str) -> Primitive:
 fft, ifft = _declare("fft"), _declare("ifft")
 
 
+def _real(dtype: Any) -> Any:
+    return np.fft.irfft(np.zeros(2, dtype)).dtype
+
+
 def _along(axis: int, ndim: int, part: Any, rest: Any) -> tuple[Any, ...]:
     return (rest,) * axis + (part,) + (rest,) * (ndim - axis - 1)
 
@@ -54,10 +58,15 @@ def _half(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
     return (*shape[:axis], n, *shape[axis + 1 :])
 
 
+def _jax_rfft(jax: Any, x: Any, axis: int, norm: str) -> Any:
+    x = x.astype(np.float32) if x.dtype == np.float16 else x  # which JAX does not take
+    return jax.numpy.fft.rfft(x, axis=axis, norm=norm)
+
+
 rfft = Primitive(
     "rfft",
     lambda x, axis, norm: np.fft.rfft(x, axis=axis, norm=norm),
-    lambda jax, x, axis, norm: jax.numpy.fft.rfft(x, axis=axis, norm=norm),
+    _jax_rfft,
     lambda x, axis, norm: Aval(_half(x.shape, axis, x.shape[axis] // 2 + 1), _complex(x.dtype)),
     Linear(_transpose_rfft),
     shifted,
@@ -78,10 +87,10 @@ def _transpose_irfft(g: Any, x: Any, n: int, axis: int, norm: str) -> Any:
 irfft = Primitive(
     "irfft",
     lambda x, n, axis, norm: np.fft.irfft(x, n, axis=axis, norm=norm),
-    lambda jax, x, n, axis, norm: jax.numpy.fft.irfft(x, n, axis=axis, norm=norm),
-    lambda x, n, axis, norm: Aval(
-        _half(x.shape, axis, n), np.fft.irfft(np.zeros(2, x.dtype)).dtype
+    lambda jax, x, n, axis, norm: jax.numpy.fft.irfft(x, n, axis=axis, norm=norm).astype(
+        _real(x.dtype)
     ),
+    lambda x, n, axis, norm: Aval(_half(x.shape, axis, n), _real(x.dtype)),
     Linear(_transpose_irfft),
     shifted,
 )

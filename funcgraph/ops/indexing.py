@@ -302,6 +302,8 @@ def _permuted_axis(shape: Axes, arrays: Any, template: Template) -> int | None:
 def _jax_index_add(jax: Any, x: Any, v: Any, *arrays: Any, template: Template) -> Any:
     """Add v to x; what a permutation puts in place is read through its inverse, not scattered."""
     x, v = jax.numpy.asarray(x), jax.numpy.asarray(v)
+    if x.dtype == bool:  # a sum of bools is their or
+        return x.at[join_index(template, arrays)].max(v)
     axis = _permuted_axis(x.shape, arrays, template) if v.shape == x.shape else None
     if axis is None:
         return x.at[join_index(template, arrays)].add(v)

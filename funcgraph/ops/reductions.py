@@ -363,10 +363,16 @@ def _position(name: str) -> Primitive:
         name,
         lambda x, axis: function(x, axis=axis),
         lambda jax, x, axis: getattr(jax.numpy, name)(x, axis=axis),
-        lambda x, axis: Aval(_reduced(x.shape, (axis,)), np.dtype(np.intp)),
+        lambda x, axis: _aval_position(name, x, axis),
         Zero(),
         shifted,
     )
+
+
+def _aval_position(name: str, x: Aval, axis: int) -> Aval:
+    if x.shape[axis] == 0:
+        raise ValueError(f"attempt to get {name} of an empty sequence")
+    return Aval(_reduced(x.shape, (axis,)), np.dtype(np.intp))
 
 
 argmax, argmin = _position("argmax"), _position("argmin")

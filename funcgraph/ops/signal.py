@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgraph.core.aval import Aval, ndim_of, promote, shape_of
+from funcgraph.core.aval import Aval, aval_of, is_inexact, ndim_of, promote, shape_of
 from funcgraph.core.primitive import Bilinear, Primitive
 from funcgraph.ops.linalg import matmul
 from funcgraph.ops.structural import pad_zeros
@@ -41,11 +41,20 @@ def _batch(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     return matmul(windows, v[..., None])[..., 0] if batched[1] else matmul(windows, v)
 
 
+def _on_jax(jax: Any, a: Any, v: Any, mode: str) -> Any:
+    dtype = promote(aval_of(a), aval_of(v))
+    if is_inexact(dtype):
+        return jax.numpy.convolve(a, v, mode)
+    # JAX would convolve integers as floats of single precision.
+    x, y = (jax.numpy.asarray(z, dtype) for z in (a, v))
+    return _batch(convolve, 1, (x[None], y), (True, False), {"mode": mode})[0]
+
+
 # y_n = Σ_k a_k v_{n-k}; mode "full" or "valid" (where they overlap completely; v not longer than a).
 convolve = Primitive(
     "convolve",
     lambda a, v, mode: np.convolve(a, v, mode),
-    lambda jax, a, v, mode: jax.numpy.convolve(a, v, mode),
+    _on_jax,
     _aval,
     Bilinear(_by_first, _by_second),
     _batch,

@@ -129,7 +129,7 @@ def _jax_cast(jax: Any, x: Any, dtype: Any) -> Any:
     x = jax.numpy.asarray(x)
     if dtype.kind != "c" and x.dtype.kind == "c":
         x = x.real
-    return x.astype(dtype)
+    return x.astype(dtype.newbyteorder("="))  # JAX has no other byte order
 
 
 def _aval_cast(x: Aval, dtype: Any) -> Aval:

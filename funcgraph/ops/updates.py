@@ -125,8 +125,9 @@ def _update(name: str, ufunc: Any, method: str, jvp: Any) -> Primitive:
         return out
 
     def jax(jax: Any, x: Any, v: Any, *arrays: Any, template: Any) -> Any:
-        place = jax.numpy.asarray(x).at[join_index(template, arrays)]
-        return getattr(place, method)(v)
+        x = jax.numpy.asarray(x)
+        place = x.at[join_index(template, arrays)]
+        return getattr(place, "min" if x.dtype == bool and method == "multiply" else method)(v)
 
     return Primitive(name, numpy, jax, aval_update, General(jvp), batch_update)
 

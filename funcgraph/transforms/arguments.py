@@ -11,6 +11,7 @@ import cmath
 import functools
 import inspect
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -318,7 +319,10 @@ def _check_pair(ct: Any, x: Any, name: Callable[[], str], of: str) -> Any:
 
 def static_set(fun: Any, argnums: Any, argnames: Any) -> frozenset[Any]:
     """Return positions and names of the static arguments, each in both forms where it has them."""
-    numbers = {argnums} if isinstance(argnums, int) else set(argnums)
+    given = argnums if isinstance(argnums, (tuple, list, set, frozenset)) else (argnums,)
+    if not all(hasattr(n, "__index__") for n in given):
+        raise TypeError(f"static_argnums must be an int or a tuple of ints, got {argnums!r}.")
+    numbers = {operator.index(n) for n in given}
     names = {argnames} if isinstance(argnames, str) else set(argnames)
     if not numbers and not names:
         return frozenset()
@@ -332,6 +336,12 @@ def static_set(fun: Any, argnums: Any, argnames: Any) -> frozenset[Any]:
     unknown = names - {p.name for p in parameters}
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
         raise ValueError(f"{name_of(fun)} has no arguments {sorted(unknown)} (static_argnames).")
+    beyond = [n for n in numbers if not -len(positional) <= n < len(positional)]
+    if beyond and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise ValueError(
+            f"static_argnums={argnums!r}, but {name_of(fun)} takes {len(positional)} positional "
+            "argument(s)."
+        )
     named = {positional[n] for n in numbers if -len(positional) <= n < len(positional)}
     places = {positional.index(n) for n in names if n in positional}
     return frozenset(numbers | names | named | places)

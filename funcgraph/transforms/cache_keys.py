@@ -5,6 +5,7 @@ May import `core`, `transforms.arguments`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def leaf_key(x: Any, fun: Any) -> Any:
 def leaf_aval(x: Any) -> Aval:
     """Return the aval of a leaf: one for each key."""
     weak = _weak(x) if KIND[type(x)] == JAX else None
-    return aval_of(x if weak is None else weak(0))
+    aval = aval_of(x if weak is None else weak(0))
+    return aval if aval.dtype.isnative else replace(aval, dtype=aval.dtype.newbyteorder("="))
 
 
 def _weak(x: Any) -> type | None:
