@@ -108,9 +108,7 @@ def test_errors_of_branches_name_the_functions() -> None:
         fg.jit(lambda x: fg.cond(x > 0, lambda: np.stack([x, x]), lambda: x))(1.0)
     with pytest.raises(CarryTypeError, match=r"branch 0 returned .*branch 2 returned"):
         fg.jit(lambda k, x: fg.switch(k, [lambda: x, lambda: x, lambda: (x, x)]))(1, 1.0)
-    with pytest.raises(
-        CarryTypeError, match=r"on_true is float64.*on_false is int64"
-    ):
+    with pytest.raises(CarryTypeError, match=r"on_true is float64.*on_false is int64"):
         fg.select(np.array([True, False]), np.ones(2), np.arange(2))
 
 
