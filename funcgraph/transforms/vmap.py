@@ -49,7 +49,8 @@ def vmap(
         the end. Keyword arguments are mapped over axis 0.
       out_axes: Where the lanes go in the outputs, likewise; None: an output that does not depend on
         the lane is returned once.
-      axis_name: A name for psum, pmean, pmax, pmin, all_gather and axis_index inside fun.
+      axis_name: A name for psum, pmean, pmax, pmin, all_gather and axis_index inside fun. All lanes
+        run at once then: neither in chunks nor in a loop.
       axis_size: The number of lanes; needed if no argument is mapped.
       chunk_size: At most so many lanes at a time, which bounds the memory.
       method: "batch", or "loop": calls fun once for each lane, in Python, and stacks the results;
@@ -61,6 +62,7 @@ def vmap(
     Raises:
       BatchAxisError: An axis is missing, or the arguments do not agree on the number of lanes.
       ConcretizationError: Python control flow in fun depends on the values of a lane.
+      ValueError: A name for the lanes, and yet they are not to run at once.
 
     Example:
       >>> import numpy as np
@@ -74,6 +76,11 @@ def vmap(
         raise ValueError(f"method of vmap must be 'batch' or 'loop', got {method!r}")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size of vmap must be positive, got {chunk_size}")
+    if axis_name is not None and (chunk_size is not None or method == "loop"):
+        raise ValueError(
+            f"vmap with axis_name={axis_name!r} runs all lanes at once, as psum and the like need "
+            "them together: leave out chunk_size and method='loop'."
+        )
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -91,9 +98,10 @@ def vmap(
         if chunk_size is None or lanes.size <= chunk_size:
             return _batched(lanes, lanes.leaves, lanes.size, out_axes, axis_name)
         parts = []
+        in_front = tree.map(lambda a: None if a is None else 0, out_axes, is_leaf=_is_none)
         for start in range(0, lanes.size, chunk_size):
             stop = min(start + chunk_size, lanes.size)
-            parts.append(_batched(lanes, lanes.chunk(start, stop), stop - start, 0, axis_name))
+            parts.append(_batched(lanes, lanes.chunk(start, stop), stop - start, in_front, None))
         return _stacked(parts, out_axes, concatenate)
 
     return wrapped
@@ -233,6 +241,11 @@ def _from_front(trace: Batch, x: Any, axis: int | None, name: str) -> Any:
     x = trace.batch_of(x)
     if not owned and type(x) is np.ndarray:
         x = x.copy()  # of the read-only view that repeats it
+    return _placed(x, axis, name)
+
+
+def _placed(x: Any, axis: int, name: str) -> Any:
+    """Move the axis of the lanes from the front to where it goes."""
     ndim = len(shape_of(x))
     if not -ndim <= axis < ndim:
         raise BatchAxisError(f"{name}: out_axes has {axis} for an output with {ndim} axes.")
@@ -252,7 +265,5 @@ def _stacked(parts: list[Any], out_axes: Any, join: Any) -> Any:
         if axis is None:
             out.append(column[0])
             continue
-        joined = join(*column, axis=0)
-        axis %= len(shape_of(joined))
-        out.append(moved(joined, 0, axis) if axis else joined)
+        out.append(_placed(join(*column, axis=0), axis, "vmap"))
     return tree.unflatten(structure, out)

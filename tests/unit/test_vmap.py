@@ -222,3 +222,27 @@ def test_jax_arrays_stay() -> None:
     assert isinstance(got, jax.Array)
     same(got, X.sum(1) * 2)
     same(jax.jit(fg.vmap(fg.grad(lambda x: fnp.sum(fnp.sin(x)))))(x), np.cos(X))
+
+
+def test_lanes_that_talk_run_at_once() -> None:
+    """In chunks, psum would add up those of a chunk."""
+    for options in ({"chunk_size": 2}, {"method": "loop"}):
+        with pytest.raises(ValueError, match="all lanes at once"):
+            fg.vmap(lambda x: fg.psum(x, "i"), axis_name="i", **options)
+    inner = fg.vmap(lambda x: fg.psum(x, "i"), chunk_size=2)
+    got = fg.vmap(inner, axis_name="i")(np.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(got, [[12, 15, 18, 21]] * 3)
+
+
+def test_outputs_of_chunks_go_where_those_of_a_batch_go() -> None:
+    x = np.arange(5.0)
+    f = lambda x: {"same": 3.0, "own": np.stack([x, 2 * x, 3 * x])}
+    axes = {"same": None, "own": -1}
+    got, wanted = (fg.vmap(f, 0, axes, chunk_size=n)(x) for n in (2, None))
+    assert got["same"] == wanted["same"] == 3.0
+    np.testing.assert_array_equal(got["own"], wanted["own"])
+    with pytest.raises(BatchAxisError, match="depends on the lane"):
+        fg.vmap(lambda x: x, out_axes=None, chunk_size=2)(x)
+    for options in ({}, {"chunk_size": 2}, {"method": "loop"}):
+        with pytest.raises(BatchAxisError, match="out_axes has 3 for an output with 2 axes"):
+            fg.vmap(np.atleast_1d, out_axes=3, **options)(x)
