@@ -20,7 +20,17 @@ from funcgraph.ops.reductions import reduce_max, reduce_min
 from funcgraph.ops.structural import moved, reduce_sum, spread
 from funcgraph.transforms.batching import BatchTracer, Replicated
 
-__all__ = ["COLLECTIVES", "all_gather", "axis_index", "named_axis", "pmax", "pmean", "pmin", "psum"]
+__all__ = [
+    "COLLECTIVES",
+    "all_gather",
+    "axis_index",
+    "axis_sizes",
+    "named_axis",
+    "pmax",
+    "pmean",
+    "pmin",
+    "psum",
+]
 
 _axes: contextvars.ContextVar[dict[Any, BatchTracer]] = contextvars.ContextVar("axes")
 
@@ -33,6 +43,15 @@ def named_axis(name: Any, lanes: BatchTracer) -> Iterator[None]:
         yield
     finally:
         _axes.reset(token)
+
+
+def axis_sizes() -> tuple[tuple[Any, int], ...]:
+    """Return names and sizes of the axes that a function called now can refer to.
+
+    A program that is staged now may hold them as numbers: psum(1.0, name) is one.
+    """
+    known = _axes.get(None)
+    return tuple([(n, t._trace.size) for n, t in known.items()]) if known else ()  # type: ignore[attr-defined]
 
 
 def _lanes(name: Any) -> BatchTracer:
@@ -61,7 +80,7 @@ def _batch_gather(primitive: Any, size: int, args: Any, batched: Any, attrs: Any
     x, lanes = args
     if batched[1]:
         return Replicated(spread(x, size, batched[0]))
-    return moved(primitive(x, lanes), 1, 0)
+    return moved(primitive(x, lanes, **attrs), 1, 0)
 
 
 _sum: Primitive = Primitive(
@@ -73,17 +92,21 @@ _sum: Primitive = Primitive(
     _batch_sum,
 )
 
-_gather = Primitive(
+_all_gather = Primitive(
     "all_gather",
     _unreachable,
     _unreachable,
-    _unreachable,
-    Linear(lambda g, x, lanes: index(_sum(g, lanes), lanes)),
+    lambda x, lanes, size: Aval((size, *x.shape), x.dtype),
+    Linear(lambda g, x, lanes, size: index(_sum(g, lanes), lanes)),
     _batch_gather,
 )
 
 
-COLLECTIVES = (_sum, _gather)
+def _gather(x: Any, lanes: BatchTracer) -> Any:
+    return _all_gather(x, lanes, size=lanes._trace.size)  # type: ignore[attr-defined]
+
+
+COLLECTIVES = (_sum, _all_gather)
 
 
 def psum(x: Any, axis_name: Any) -> Any:

@@ -34,6 +34,7 @@ from funcgraph.transforms.arguments import (
     static_set,
 )
 from funcgraph.transforms.cache_keys import difference, leaf_aval, leaf_key
+from funcgraph.transforms.collectives import axis_sizes
 from funcgraph.transforms.entries import (
     NO_STATIC,
     CacheInfo,
@@ -181,11 +182,14 @@ class Jitted:
             return self(*args, **kwargs)
         else:
             outs = entry.run(*leaves)
-            if entry.run.calls == _SOME and self._backend == "numpy" and not self._static:
+            if entry.run.calls == _SOME and self._may_go_straight(entry):
                 self._straight.add(leaves, structure, entry.structure, entry.run.program)
             if outs is None:  # a derivative is not finite
                 outs = self._entry(leaves, structure, static, safe=True).run(*leaves)
         return tree.unflatten(entry.structure, outs)
+
+    def _may_go_straight(self, entry: Entry) -> bool:
+        return entry.kept and self._backend == "numpy" and not self._static
 
     def _takes_shortcut(self) -> bool:
         """Return whether a shortcut past all this was made just now."""
@@ -252,7 +256,8 @@ class Jitted:
     def _entry(
         self, leaves: list[Any], structure: Any, static: Static, safe: bool = False
     ) -> Entry:
-        key = (structure, tuple([leaf_key(x, self._fun) for x in leaves]), static, safe)
+        axes = axis_sizes()
+        key = (structure, tuple([leaf_key(x, self._fun) for x in leaves]), static, safe, axes)
         entry = self._entries.get(key)
         if entry is not None:
             self._hits += 1
@@ -271,7 +276,7 @@ class Jitted:
             strong_zeros.reset(token)
         # Another call may close over other tracers, or over other contents of the same array.
         if not entry.closed_over and not around.foreign:
-            self._entries[key] = entry = entry._replace(kept=True)
+            self._entries[key] = entry = entry._replace(kept=not axes)
             if len(self._entries) > _MAX_ENTRIES:
                 self._entries.popitem(last=False)
         return entry

@@ -246,3 +246,42 @@ def test_outputs_of_chunks_go_where_those_of_a_batch_go() -> None:
     for options in ({}, {"chunk_size": 2}, {"method": "loop"}):
         with pytest.raises(BatchAxisError, match="out_axes has 3 for an output with 2 axes"):
             fg.vmap(np.atleast_1d, out_axes=3, **options)(x)
+
+
+IN_LANES: dict[str, Callable[[Any], Any]] = {
+    "size": lambda x: x / fg.psum(1.0, "i"),
+    "mean": lambda x: x - fg.pmean(x, "i"),
+    "number": lambda x: x * fg.axis_index("i"),
+    "gather": lambda x: np.sum(fg.all_gather(x, "i") ** 2) * x,
+    "scan": lambda x: fg.scan(lambda c, _: (c + fg.pmax(c * x, "i"), fg.pmin(c, "i")), x, None, 3),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "xla"])
+@pytest.mark.parametrize("name", IN_LANES)
+def test_compiled_functions_know_the_axis_they_are_called_in(name: str, backend: str) -> None:
+    if backend == "xla":
+        pytest.importorskip("jax")
+    f = IN_LANES[name]
+    inner = fg.jit(f, backend=backend)
+    outer = fg.jit(fg.vmap(f, axis_name="i"), backend=backend)
+    for n in (3, 4, 3, 3, 3, 2):
+        x = np.arange(1.0, n + 1)
+        wanted = fg.vmap(f, axis_name="i")(x)
+        same(fg.vmap(inner, axis_name="i")(x), wanted)
+        same(outer(x), wanted)
+    total = lambda g: lambda x: np.sum(fg.tree.leaves(fg.vmap(g, axis_name="i")(x))[0] ** 2)
+    same(fg.grad(total(inner))(x), fg.grad(total(f))(x))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "xla"])
+def test_programs_with_an_axis_size_are_not_taken_for_another(backend: str) -> None:
+    """The argument is the same for all lanes, so it is an array, not a tracer."""
+    if backend == "xla":
+        pytest.importorskip("jax")
+    inner = fg.jit(lambda x: x * fg.psum(1.0, "i"), backend=backend)
+    for n in (3, 4, 3, 3, 3, 4):
+        got = fg.vmap(lambda y: y + inner(np.ones(2)), axis_name="i")(np.zeros(n))
+        np.testing.assert_array_equal(got, np.full((n, 2), float(n)))
+    with pytest.raises(BatchAxisError, match="there is no batch axis named 'i'"):
+        inner(np.ones(2))
