@@ -55,12 +55,25 @@ class Entry(NamedTuple):
 
 
 class Static(NamedTuple):
-    """Stands for the static arguments in a signature: positions or names, with values."""
+    """Stands for the static arguments in a signature: positions or names, with values and types.
+
+    1, 1.0 and True are equal, but programs with them are not.
+    """
 
     values: tuple[tuple[Any, Any], ...]
+    types: Any
+
+    @classmethod
+    def of(cls, values: list[tuple[Any, Any]]) -> Static:
+        """Return what stands for these values."""
+        return cls(tuple(values), tuple(_types(x) for _, x in values))
 
 
-NO_STATIC = Static(())
+def _types(x: Any) -> Any:
+    return (type(x), *map(_types, x)) if isinstance(x, tuple) else type(x)
+
+
+NO_STATIC = Static.of([])
 
 
 def derivatives_of(graph: Graph, plan: StrongZeros) -> list[Any]:

@@ -241,7 +241,7 @@ class Jitted:
                     "which has no hash, so its compiled program could not be found again. Pass a "
                     "number, a string or a tuple, or make the argument dynamic."
                 ) from None
-        return *tree.flatten((tuple(dynamic), named)), Static(tuple(fixed))
+        return *tree.flatten((tuple(dynamic), named)), Static.of(fixed)
 
     def _arguments(self, structure: Any, leaves: Any, static: Static) -> Any:
         args, kwargs = tree.unflatten(structure, leaves)

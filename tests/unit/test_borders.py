@@ -119,3 +119,14 @@ def test_no_step_of_a_loop_computes_with_python_numbers() -> None:
     same(fg.jit(f)(), np.zeros(3, bool))
     g = lambda: fg.fori_loop(0, 2, lambda i, c: (c[0], ~(c[0] > 0.1)), (1.0, True))[1]
     assert g() == fg.jit(g)() == np.False_
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_static_arguments_that_are_equal_but_of_other_types(backend: str) -> None:
+    if backend == "xla":
+        pytest.importorskip("jax")
+    f = fg.jit(lambda x, n: x * n[0], static_argnums=1, backend=backend)
+    i = np.arange(3, dtype=np.int32)
+    for n in (2, 2.0, np.float32(2), 1, True, 1.0, 2):
+        same(f(i, (n,)), i * n)
+    assert f.cache_info().misses == 6
