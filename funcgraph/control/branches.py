@@ -167,7 +167,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         return run(branches[min(max(value, 0), last)], operands, {})
     if last == 0:
         return run(branches[0], operands, {})
-    number = minimum(maximum(cast(index, np.int32), np.int32(0)), np.int32(last))
+    number = cast(minimum(maximum(index, 0), min(last, np.iinfo(aval.dtype).max)), np.int32)
     named = {f"branch {k}": branch for k, branch in enumerate(branches)}
     return _staged("switch", number, named, operands)
 

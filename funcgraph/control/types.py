@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from funcgraph import tree
-from funcgraph.core.aval import Aval, aval_of, promote, shape_of
+from funcgraph.core.aval import Aval, aval_of, dtype_of, promote, shape_of
 from funcgraph.errors import CarryTypeError
 from funcgraph.ops.structural import cast
 
@@ -22,6 +24,9 @@ __all__ = [
     "strengthen",
     "strong",
 ]
+
+# The dtypes of Python's numbers: among them a number and an array of its dtype act alike.
+_PYTHON = frozenset(map(np.dtype, (bool, int, float, complex)))
 
 
 def strong(a: Aval) -> Aval:
@@ -42,7 +47,7 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
     """Return the first carry with Python numbers as arrays of the types that a step gives them.
 
     As in JAX a number has no type of its own: a sum that starts at 0 may become a float, and one
-    that starts at 0.0 a float32. The numbers themselves enter no result: ~(1.0 > 0) is -2.
+    that starts at 0.0 a float32.
 
     Args:
       carry: The first carry, a pytree.
@@ -64,7 +69,7 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
             wanted = [_joined(a, now, b) for a, now, b in pairs]
         else:
             wanted = list(map(strong, types))
-        if wanted == types:
+        if wanted == types or (ready is carry and _act_alike(types, wanted, out)):
             return tree.map(strengthen, ready), out
         types = wanted
         pairs_ready = zip(leaves, types, strict=True)
@@ -75,6 +80,12 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
 def _joined(first: Aval, now: Aval, new: Aval) -> Aval:
     """Return the type of a carry that a step has given another."""
     return now if first.weak is None or new.shape else Aval((), promote(now, new))
+
+
+def _act_alike(numbers: list[Aval], arrays: list[Aval], out: Any) -> bool:
+    """Return whether a step with Python numbers gives what it gives with arrays of these types."""
+    same = all(a.dtype == b.dtype for a, b in zip(numbers, arrays, strict=True))
+    return same and all(dtype_of(y) in _PYTHON for y in tree.leaves(out))
 
 
 def carried(what: str, old: Any, new: Any) -> Any:

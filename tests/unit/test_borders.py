@@ -112,13 +112,16 @@ def test_errors_of_branches_name_the_functions() -> None:
         fg.select(np.array([True, False]), np.ones(2), np.arange(2))
 
 
-def test_no_step_of_a_loop_computes_with_python_numbers() -> None:
-    """~(1.0 > 0.1) is -2 in Python, and of NumPy's numbers False."""
-    f = lambda: fg.scan(lambda c, x: (c + x, ~(c > 0.1)), 1.0, np.zeros(3))[1]
-    same(f(), np.zeros(3, bool))
-    same(fg.jit(f)(), np.zeros(3, bool))
-    g = lambda: fg.fori_loop(0, 2, lambda i, c: (c[0], ~(c[0] > 0.1)), (1.0, True))[1]
-    assert g() == fg.jit(g)() == np.False_
+def test_switch_clamps_numbers_of_any_size() -> None:
+    for dtype in (np.int8, np.uint8, np.uint32, np.int64, np.uint64):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        numbers = np.array([low, 0, 1, 2, high, high // 2 + 1], dtype)
+        f = lambda i: fg.switch(i, [lambda: 0.0, lambda: 1.0, lambda: 2.0])
+        wanted = [f(i) for i in numbers]
+        assert wanted == [0, 0, 1, 2, 2, 2]
+        np.testing.assert_array_equal(fg.vmap(f)(numbers), wanted)
+        for backend in BACKENDS:
+            same(np.stack([compiled(f, backend)(i) for i in numbers]), np.array(wanted))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
