@@ -53,6 +53,7 @@ def _wanted(e: Equation) -> list[np.dtype[Any]]:
     avals = [v.aval if isinstance(v, Var) else aval_of(v) for v in e.inputs]
     if e.primitive.is_elementwise:
         ufunc: Any = e.primitive.numpy
-        return list(ufunc.resolve_dtypes((*(a.weak or a.dtype for a in avals), None))[:-1])
+        given = [a.weak or a.dtype for a in avals]
+        return list(ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))[: ufunc.nin])
     first = _IN_ITS_DTYPE.get(e.primitive.name, len(avals))
     return [a.dtype if k < first else e.outputs[0].aval.dtype for k, a in enumerate(avals)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import funcgraph as fg
+from funcgraph.scipy import special as fss
 
 DTYPES = [np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64]
 
@@ -86,6 +87,7 @@ MIXED: dict[str, Callable[[Any, Any], Any]] = {
     "a number": lambda i, x: i / 255.0,
     "quotient": lambda i, x: i / i[::-1],
     "power": lambda i, x: i**0.5,
+    "two results": lambda i, x: np.stack(fss.fresnel(i)),
     "arctan": lambda i, x: np.arctan(i),
     "float_power": lambda i, x: np.float_power(x, 2),
     "constants": lambda i, x: np.arange(4) * x,
