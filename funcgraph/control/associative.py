@@ -31,7 +31,7 @@ def associative_scan(
       fn: An associative operation on pytrees of arrays; it works on many rows at once (axis 0 of
         what it is given is the axis of the scan).
       elems: Pytree of arrays with n elements along the axis.
-      reverse: Whether to combine from the end.
+      reverse: Whether to combine from the end: y_i = fn(y_{i+1}, x_i), as in JAX.
       axis: The axis.
 
     Returns:
@@ -55,8 +55,6 @@ def associative_scan(
     back = slice(None, None, -1)
 
     def combine(a: Leaves, b: Leaves) -> Leaves:
-        if reverse:
-            a, b = b, a
         pair = (tree.unflatten(structure, a), tree.unflatten(structure, b))
         return tree.leaves(run(fn, pair, {}))
 

@@ -278,3 +278,16 @@ def test_associative_scan_lengths(n: int, reverse: bool) -> None:
     x = RNG.standard_normal((2, n))
     wanted = np.cumsum(x[:, ::-1] if reverse else x, 1)
     same(fg.associative_scan(np.add, x, reverse, axis=-1), wanted[:, ::-1] if reverse else wanted)
+
+
+@pytest.mark.parametrize("backend", [None, "numpy", "xla"])
+def test_reverse_associative_scan_has_the_order_of_jax(backend: str | None) -> None:
+    jax = pytest.importorskip("jax")
+    xs = np.random.default_rng(0).standard_normal((2, 5, 3))
+    affine = lambda a, b: (a[0] * b[0], a[1] * b[0] + b[1])
+    f = lambda a, b: fg.associative_scan(affine, (a, b), reverse=True)
+    got = (fg.jit(f, backend=backend) if backend else f)(*xs)
+    with jax.enable_x64(True):
+        wanted = jax.lax.associative_scan(affine, tuple(map(jax.numpy.asarray, xs)), reverse=True)
+    for g, w in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-12)
