@@ -132,7 +132,7 @@ add = binary(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g, keep="")
 subtract = binary(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g, keep="")
 multiply = binary(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, flat=(0, 1))
 divide = binary(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b), keep="xy", flat=(0,),
-                summed={1: lambda g, y, a, b: -(fit(g * y, b) / b)})
+                summed={1: lambda g, y, a, b: fit(g * y, b) / -b})
 negative = unary(np.negative, lambda g, y, x: -g, keep="")
 positive = unary(np.positive, lambda g, y, x: g, keep="")
 reciprocal = unary(np.reciprocal, lambda g, y, x: -g * (y * y), keep="y")
