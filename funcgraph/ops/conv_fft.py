@@ -65,7 +65,7 @@ def correlate(x: Any, w: Any, low: Ints, outputs: Ints, dilation: Ints, out: Any
     Return False, with anything in `out`, where rounding errors would show in many elements.
     """
     (n, *spatial, groups, c), taps, o = x.shape, w.shape[:-3], w.shape[-1]
-    lengths = tuple(map(_fast, _lengths(spatial, taps, outputs, low, dilation)))
+    lengths = tuple(map(_fast, _lengths(tuple(spatial), taps, outputs, low, dilation)))
     size = 16 * _half(lengths)  # bytes of the transform of one channel
     some = max(1, min(groups, _BLOCK // (size * c)))
     step = max(1, min(o, _BLOCK // (size * some * c)))

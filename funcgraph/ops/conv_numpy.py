@@ -2,9 +2,9 @@
 
 Columns (im2col) and one matrix product, in pieces whose columns stay in the cache; a 1 x 1 kernel
 needs no columns, groups of few channels sum shifted slices instead, and large kernels are multiplied
-as Fourier transforms. Arrays are (N, *spatial, C),
-kernels (*taps, C / groups, O), as in `ops.conv`, which says what is computed. `out`: memory for the
-result, contiguous and of its dtype, where this is the dtype in which sums are taken.
+as Fourier transforms. Arrays are (N, *spatial, C), kernels (*taps, C / groups, O), as in `ops.conv`,
+which says what is computed. `out`: memory for the result, contiguous and of its dtype, where this is
+the dtype in which sums are taken.
 """
 
 from __future__ import annotations
@@ -212,11 +212,11 @@ def _kernel_by_transforms(
     n, taps = len(x), out.shape[:-2]
     images = (x.shape[-1] // groups, *x.shape[1:-1], groups * n)
     kernel = (*g.shape[1:-1], n, g.shape[-1])
+    if not conv_fft.pays(x.dtype, images, kernel, low, taps, dilation, strides, groups, thin):
+        return False
     x, g, out = (_grouped(a, groups) for a in (x, g, out))
     x, g, out = np.moveaxis(x, (-1, 0), (0, -1)), np.moveaxis(g, 0, -2), np.moveaxis(out, -3, 0)
-    return conv_fft.pays(
-        x.dtype, images, kernel, low, taps, dilation, strides, groups, thin
-    ) and conv_fft.correlate(x, g, low, taps, strides, out)
+    return conv_fft.correlate(x, g, low, taps, strides, out)
 
 
 def _kernel_products(
