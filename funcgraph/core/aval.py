@@ -84,13 +84,13 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 def aval_of(x: Any) -> Aval:
     """Return the aval of any array-like."""
+    known: Aval | None = getattr(x, "aval", None) or _WEAK.get(type(x))
+    if type(known) is Aval:
+        return known
     if isinstance(x, (np.ndarray, np.generic)):
         return Aval(x.shape, x.dtype)
     if isinstance(x, Aval):
         return x
-    known: Aval | None = _WEAK.get(type(x)) or getattr(x, "aval", None)
-    if type(known) is Aval:
-        return known
     value = x
     while hasattr(value, "value") and hasattr(value, "_trace"):
         value = value.value  # a tracer of a Python scalar is as weak as the scalar

@@ -72,8 +72,10 @@ def _stand_in(x: Any) -> Any:
 def _alike(x: Any, y: Any) -> bool:
     """Return whether two values, also of other transformations, have one shape and dtype."""
     while type(x) is type(y) and isinstance(x, Tracer):
-        if x._trace is not y._trace or not hasattr(x, "value"):
+        if x._trace is not y._trace:
             return False
+        if not hasattr(x, "value"):  # of a graph: the results of most operations share an aval
+            return x.aval is y.aval  # type: ignore[attr-defined, no-any-return]
         x, y = x.value, y.value
     if type(x) is type(y) is _float64:
         return True
