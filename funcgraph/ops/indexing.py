@@ -18,13 +18,13 @@ from funcgraph.core.trace import KIND, NUMPY, Tracer
 from funcgraph.errors import ShapeError, TracerConversionError
 from funcgraph.ops.places import jax_index_sum
 from funcgraph.ops.structural import (
+    blank,
     expand_dims,
     inverse,
     reshape,
     spread,
     transpose,
     where,
-    zeros,
 )
 
 __all__ = [
@@ -100,7 +100,7 @@ def _aval_getitem(x: Aval, *arrays: Aval, template: Template) -> Aval:
 
 
 def _transpose_getitem(g: Any, x: Any, *arrays: Any, template: Template) -> Any:
-    return index_add(zeros(x), g, *arrays, template=template)
+    return index_add(blank(x), g, *arrays, template=template)
 
 
 def _add_into(buffer: Any, g: Any, x: Any, *arrays: Any, template: Template) -> None:

@@ -18,6 +18,7 @@ from funcgraph.core.primitive import Elementwise, Linear, Primitive, Zero, align
 from funcgraph.errors import ShapeError
 
 __all__ = [
+    "blank",
     "broadcast_to",
     "cast",
     "concatenate",
@@ -44,6 +45,14 @@ __all__ = [
 def zeros(x: Any) -> Any:
     """Return a NumPy array of zeros with the shape and dtype of x (any array-like or aval)."""
     return np.zeros(shape_of(x), dtype_of(x))[()]
+
+
+def blank(x: Any) -> Any:
+    """Return the same zeros, read-only and all in one place of memory: for operations to start from.
+
+    As a constant of a graph a table of zeros would be copied, kept, and compiled by XLA.
+    """
+    return np.broadcast_to(np.zeros((), dtype_of(x)), shape_of(x))[()]
 
 
 def ones(x: Any) -> Any:

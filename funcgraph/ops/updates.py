@@ -27,7 +27,16 @@ from funcgraph.ops.indexing import (
     split_index,
 )
 from funcgraph.ops.reductions import reduce_prod
-from funcgraph.ops.structural import broadcast_to, cast, concatenate, ones, reshape, where, zeros
+from funcgraph.ops.structural import (
+    blank,
+    broadcast_to,
+    cast,
+    concatenate,
+    ones,
+    reshape,
+    where,
+    zeros,
+)
 
 __all__ = ["at", "index_max", "index_min", "index_mul", "occurrences", "places"]
 
@@ -98,7 +107,7 @@ def _mul_jvp(tangents: Any, y: Any, x: Any, v: Any, *arrays: Any, template: Any)
         shape = shape_of(places(shape_of(x), arrays, template))
         others = _product_of_others(broadcast_to(v, shape), shape_of(x), arrays, template)
         change = broadcast_to(tv, shape) if others is None else tv * others
-        parts.append(x * index_add(zeros(x), change, *arrays, template=template))
+        parts.append(x * index_add(blank(x), change, *arrays, template=template))
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 

@@ -253,6 +253,13 @@ def test_reading_each_element_costs_a_constant(monkeypatch: pytest.MonkeyPatch) 
 # --- functions that read by value -----------------------------------------------------------------
 
 
+def test_the_gradient_of_a_read_keeps_no_table_of_zeros() -> None:
+    """A graph's constants are copies, and XLA compiles them into its program."""
+    gradient = fg.grad(lambda t, rows: np.sum(np.sin(t[rows])))
+    graph = fg.make_graph(gradient)(np.ones((1000, 8)), np.array([3, 3, 1]))
+    assert all(not any(x.strides) or x.nbytes < 1000 for x in graph.constants.values())
+
+
 def test_trim_zeros() -> None:
     x = np.array([0.0, 0.0, 1.5, 0.0, 2.0, 0.0])
     for trim in ("fb", "f", "b", "BF"):

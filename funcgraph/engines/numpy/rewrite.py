@@ -193,6 +193,8 @@ def _on_nothing(e: Equation, graph: Graph) -> Equation:
         return e
     x = e.inputs[0]
     value = graph.constants.get(x) if isinstance(x, Var) else x
+    if isinstance(value, np.ndarray) and value.size and not any(value.strides):
+        value = value.flat[0]  # all elements are this one
     return e if value is None or np.any(value) else replace(e, inputs=(0, *e.inputs[1:]))
 
 
