@@ -10,7 +10,8 @@ import pytest
 import funcgraph as fg
 from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy import loops
-from funcgraph.engines.numpy.floats import float_loop
+from funcgraph.engines.numpy.floats import float_loop, float_while
+from funcgraph.engines.numpy.unroll import unrolled
 
 RNG = np.random.default_rng(0)
 XS = RNG.standard_normal((9, 3))
@@ -43,6 +44,30 @@ def newton(a: Any) -> Any:
     return fg.while_loop(small, lambda x: 0.5 * (x + a / x), a, max_steps=60)
 
 
+def loops_in_loops(q: Any, rows: Any, reverse: bool = False) -> Any:
+    """Leapfrog steps between random kicks: the inner loop has rows, results and a constant."""
+
+    def kick(q: Any, row: Any) -> Any:
+        def leap(c: Any, h: Any) -> Any:
+            q, p = c
+            p = p - h * np.sin(q) * row[0]
+            return (q + h * p, p), (q, 0.5 * (p @ p))
+
+        steps = np.array([0.1, 0.2, 0.05])
+        (q, p), (path, energy) = fg.scan(leap, (q, row), steps, reverse=reverse)
+        return np.where(energy[-1] > 0.4, q, -p), (path, energy)
+
+    return fg.scan(kick, q, rows, reverse=reverse)
+
+
+def cube_root(a: Any) -> Any:
+    """Newton's method, with a number of steps, until the largest error is small."""
+    wrong = lambda x: np.abs(x * x * x - a)
+    going = lambda c: np.logical_or(np.max(wrong(c[0])) > 1e-12, np.any(c[0] < 0.0))
+    step = lambda c: (c[0] - (c[0] * c[0] * c[0] - a) / (3.0 * c[0] * c[0]), c[1] + 1)
+    return fg.while_loop(going, step, (np.ones(3), 0))
+
+
 PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rk4": (rk4, (np.array([1.5, 1.0, 1.0, 3.0]), np.array([1.0, 1.0]))),
     "rk4 gradient": (
@@ -56,6 +81,18 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (np.ones(3), XS),
     ),
     "newton": (fg.grad(newton), (7.0,)),
+    "cube root": (cube_root, (np.array([2.0, 5.0, 9.0]),)),
+    "cube root, tangents": (
+        lambda a: fg.jvp(lambda a: cube_root(a)[0], (a,), (np.ones(3),)),
+        (np.array([2.0, 5.0, 9.0]),),
+    ),
+    "cube root of none": (lambda a: fg.while_loop(lambda x: x > a, lambda x: x / a, 1.0), (2.0,)),
+    "loops in loops": (loops_in_loops, (XS[0], XS)),
+    "loops in loops, reversed": (lambda q, x: loops_in_loops(q, x, True), (XS[0], XS)),
+    "loops in loops, gradient": (
+        fg.grad(lambda q, x: np.sum(loops_in_loops(q, x)[1][0] ** 2), (0, 1)),
+        (XS[0], XS),
+    ),
     "numbered": (lambda x: fg.fori_loop(0, 6, lambda i, c: c * 0.5 + i * x, x), (1.5,)),
     "constant": (lambda x: fg.scan(lambda c, _: (c * x, -0.0), 1.0, None, 4), (2.0,)),
     "no steps": (lambda c, xs: fg.scan(kinds, c, xs[:0]), (np.ones(3), XS)),
@@ -69,6 +106,7 @@ def test_loops(name: str, floats: bool, monkeypatch: pytest.MonkeyPatch) -> None
     wanted = fg.tree.leaves(f(*args))
     if not floats:
         monkeypatch.setattr(loops, "float_loop", lambda *_: None)
+        monkeypatch.setattr(loops, "float_while", lambda *_: None)
     got = fg.tree.leaves(fg.jit(f)(*args))
     for g, w in zip(got, wanted, strict=True):
         assert (np.shape(g), np.asarray(g).dtype) == (np.shape(w), np.asarray(w).dtype)
@@ -76,20 +114,26 @@ def test_loops(name: str, floats: bool, monkeypatch: pytest.MonkeyPatch) -> None
         np.testing.assert_array_equal(np.signbit(g), np.signbit(w))
 
 
-def scan_of(f: Any, *args: Any) -> Any:
-    (e,) = (e for e in fg.jit(f).graph(*args).equations if e.primitive.name == "scan")
+def loop_of(f: Any, *args: Any) -> Any:
+    equations = fg.jit(f).graph(*args).equations
+    (e,) = (e for e in equations if e.primitive.name in ("scan", "while"))
     return e
 
 
 def in_floats(f: Any, *args: Any) -> bool:
-    a = scan_of(f, *args).attrs
-    body = simplify(a["body"])
-    return float_loop(body, a["carries"], a["rows"], a["length"], a["reverse"]) is not None
+    a = loop_of(f, *args).attrs
+    if "cond" in a:
+        return float_while(a["cond"], a["body"], a["carries"]) is not None
+    loop = float_loop(a["body"], a["carries"], a["rows"], a["length"], a["reverse"])
+    return loop is not None
 
 
 def test_which_loops_run_on_floats() -> None:
     assert in_floats(*PROGRAMS["kinds"][:1], *PROGRAMS["kinds"][1])
     assert in_floats(rk4, *PROGRAMS["rk4"][1])
+    assert in_floats(loops_in_loops, XS[0], XS)
+    assert in_floats(cube_root, np.ones(3))
+    assert not in_floats(lambda x: fg.while_loop(lambda c: c < 5, lambda c: c * c, x), 2)
     cumulate = lambda c, x: (c + x, c)
     assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.ones((3, 17)))  # too large
     assert not in_floats(lambda x: fg.scan(cumulate, x[0], x), np.ones(3, np.float32))
@@ -125,6 +169,34 @@ def test_inf_and_nan_are_numpys() -> None:
             for _ in range(2):
                 for g, w in zip(fg.tree.leaves(compiled(x)), fg.tree.leaves(wanted), strict=True):
                     np.testing.assert_allclose(g, w, rtol=1e-12)
+
+
+def test_while_loops_that_python_refuses() -> None:
+    """There is an exception in some step, or in the last condition: the loop over arrays runs."""
+
+    def f(x: Any) -> Any:
+        going = lambda c: np.logical_and(np.log(c[0]) < 3.0, c[1] < 9)
+        return fg.while_loop(going, lambda c: (np.exp(c[0]) / (c[0] - 2.0), c[1] + 1), (x, 0))
+
+    compiled = fg.jit(f)
+    assert in_floats(f, 1.0)
+    for x in (1.0, 2.0, 0.0, -1.0, 800.0, np.nan, 3.0):
+        with np.errstate(all="ignore"):
+            wanted = f(np.float64(x))
+        for g, w in zip(compiled(np.float64(x)), wanted, strict=True):
+            assert type(g) is type(np.asarray(w)[()])
+            np.testing.assert_allclose(g, w, rtol=1e-12)
+
+
+def test_short_loops_are_written_out() -> None:
+    graph = simplify(fg.make_graph(loops_in_loops)(XS[0], XS))
+    flat = unrolled(graph, 1000)
+    flat.check()
+    assert "scan" not in [e.primitive.name for e in flat.equations]
+    for g, w in zip(flat.run(XS[0], XS), graph.run(XS[0], XS), strict=True):
+        np.testing.assert_array_equal(g, w)
+    assert unrolled(graph, 100) is graph
+    assert unrolled(flat, 10) is flat
 
 
 def test_large_states_of_a_loop_do_not_mix() -> None:

@@ -15,11 +15,13 @@ import numpy as np
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
+from funcgraph.core.simplify import simplify
 from funcgraph.engines.numpy.rewrite import rewrite
 from funcgraph.engines.numpy.scalars import FUNCTIONS, Body, UnsupportedError, not_finite
 from funcgraph.engines.numpy.signs import with_fewer_signs
+from funcgraph.engines.numpy.unroll import unrolled
 
-__all__ = ["LARGEST", "float_loop", "float_program"]
+__all__ = ["LARGEST", "float_loop", "float_program", "float_while"]
 
 LARGEST = 256  # elements of an array outside of loops
 _LARGEST_IN_LOOP = 16
@@ -27,6 +29,7 @@ _LONGEST = 3000  # lines of a body
 _PIECE = 256  # steps of a loop whose rows are numbers of Python at one time: four times the memory
 _LISTED = 1 << 14  # steps of a loop that may hand all its rows on as lists
 _WORTH = 24  # operations on floats that take the time of one on an array
+_WRITTEN = 400  # equations in which short loops are written out
 _FEWER = 8  # times as many operations are counted as there are where zeros are known
 _MOST = 1500  # operations of a program: Python's compiler takes 10 us for each
 
@@ -58,6 +61,7 @@ def float_program(graph: Graph, watched: int) -> Callable[..., tuple[Any, ...] |
     is not finite, the function returns None. It raises ArithmeticError or ValueError where Python
     does and NumPy does not.
     """
+    graph = unrolled(graph, _WRITTEN)
     longest = _longest(graph)
     most = min(_FEWER * longest, _MOST)
     if longest <= 0 or any(work > most for work in accumulate(map(_work, graph.equations))):
@@ -125,6 +129,10 @@ def _made(aval: Aval, texts: list[str]) -> str:
 # --- loops ---------------------------------------------------------------------------------------
 
 
+def _written_out(graph: Graph) -> Graph:
+    return with_fewer_signs(unrolled(simplify(graph), _WRITTEN))
+
+
 def float_loop(
     graph: Graph,
     carries: int,
@@ -139,7 +147,7 @@ def float_loop(
     of these numbers stay lists of their rows, and arguments may be such lists: for another loop.
     """
     try:
-        body = Body(graph, _LARGEST_IN_LOOP, _LONGEST)
+        body = Body(_written_out(graph), _LARGEST_IN_LOOP, _LONGEST)
     except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
         return None
     carry, xs, constants = _parts(body.inputs, carries, rows)
@@ -171,6 +179,23 @@ def _column(x: Any, length: int) -> list[Any]:
     return x.reshape(-1 if x.size == length else (length, -1)).tolist()  # type: ignore[no-any-return]
 
 
+def _numbers(values: Any, avals: Any) -> list[Any]:
+    """Return the numbers of some arrays, one behind the other."""
+    pairs = zip(values, avals, strict=False)
+    return [n for x, a in pairs for n in np.asarray(x, a.dtype).reshape(-1).tolist()]
+
+
+def _arrays(numbers: Any, avals: Any) -> list[Any]:
+    """Return arrays of such numbers."""
+    out: list[Any] = []
+    start = 0
+    for a in avals:
+        n = math.prod(a.shape)
+        out.append(np.array(numbers[start : start + n], a.dtype).reshape(a.shape)[()])
+        start += n
+    return out
+
+
 def _runner(
     loop: Callable[..., Any],
     graph: Graph,
@@ -182,12 +207,7 @@ def _runner(
     step = -1 if reverse else 1
     outputs = graph.output_avals
     listed = {k - carries for k in lists} if length <= _LISTED else set()
-
-    dtypes = [v.aval.dtype for v in graph.inputs]
-
-    def numbers(values: Any, dtypes: Any) -> list[Any]:
-        pairs = zip(values, dtypes, strict=False)
-        return [n for x, dtype in pairs for n in np.asarray(x, dtype).reshape(-1).tolist()]
+    given = [v.aval for v in graph.inputs]
 
     def run(*args: Any) -> tuple[Any, ...]:
         carry, xs, constants = _parts(args, carries, rows)
@@ -196,7 +216,7 @@ def _runner(
             [] if k in listed else np.empty((length, *a.shape), a.dtype)
             for k, a in enumerate(outputs[carries:])
         ]
-        end, last = numbers(carry, dtypes), numbers(constants, dtypes[carries + rows :])
+        end, last = _numbers(carry, given), _numbers(constants, given[carries + rows :])
         for done in range(0, length, _PIECE):
             n = min(_PIECE, length - done)
             at = slice(length - done - n, length - done) if reverse else slice(done, done + n)
@@ -206,12 +226,38 @@ def _runner(
                     y[slice(0) if reverse else slice(done, done)] = part[::step]
                 else:
                     y[at] = np.array(part[::step], y.dtype).reshape((n, *y.shape[1:]))
-        out: list[Any] = []
-        start = 0
-        for a in outputs[:carries]:
-            n = math.prod(a.shape)
-            out.append(np.array(end[start : start + n], a.dtype).reshape(a.shape)[()])
-            start += n
-        return (*out, *ys)
+        return (*_arrays(end, outputs[:carries]), *ys)
+
+    return run
+
+
+def float_while(cond: Graph, body: Graph, carries: int) -> Callable[..., tuple[Any, ...]] | None:
+    """Return a function that runs a while loop over floats; None if it is not made of these.
+
+    The function takes the carry, the constants of `cond` and those of `body`. It raises
+    ArithmeticError or ValueError where Python does and NumPy does not.
+    """
+    # Each graph takes the constants of both, so that inputs have the same names in both.
+    first, last = cond.inputs[carries:], body.inputs[carries:]
+    inputs = (*body.inputs[:carries], *first, *last)
+    graphs = (
+        Graph((*cond.inputs, *last), cond.equations, cond.outputs, cond.constants),
+        Graph(inputs, body.equations, body.outputs, body.constants),
+    )
+    try:
+        going, step = [Body(_written_out(g), _LARGEST_IN_LOOP, _LONGEST) for g in graphs]
+    except (UnsupportedError, TypeError, AttributeError, ArithmeticError, ValueError):
+        return None
+    flat = [name for names in step.inputs[:carries] for name in names]
+    constants = [name for names in step.inputs[carries:] for name in names]
+    lines = [f"{_tuple(flat)} = carry", f"{_tuple(constants)} = constants", "while True:"]
+    inner = [*going.nested(), f"if not {going.outputs[0][0]}: return {_tuple(flat)}"]
+    inner += [*step.nested(), f"{_tuple(flat)} = {_tuple([t for x in step.outputs for t in x])}"]
+    loop = _compiled("loop", "carry, constants", lines + ["    " + line for line in inner])
+    given = [v.aval for v in inputs]
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        carry, rest = _numbers(args[:carries], given), _numbers(args[carries:], given[carries:])
+        return tuple(_arrays(loop(carry, rest), given[:carries]))
 
     return run

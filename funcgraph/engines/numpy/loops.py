@@ -12,11 +12,9 @@ import numpy as np
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Equation, Graph, Var
-from funcgraph.core.simplify import simplify
-from funcgraph.engines.numpy.floats import float_loop
+from funcgraph.engines.numpy.floats import float_loop, float_while
 from funcgraph.engines.numpy.memory import Buffers
 from funcgraph.engines.numpy.plan import Output
-from funcgraph.engines.numpy.signs import with_fewer_signs
 from funcgraph.engines.numpy.steps import Steps
 
 __all__ = ["only_rows", "scan_loop", "while_loop"]
@@ -73,7 +71,7 @@ def scan_loop(
     body, carries, rows = e.attrs["body"], e.attrs["carries"], e.attrs["rows"]
     length, reverse = e.attrs["length"], e.attrs["reverse"]
     arrays: Callable[..., tuple[Any, ...]] | None = None
-    floats = float_loop(with_fewer_signs(simplify(body)), carries, rows, length, reverse, lists)
+    floats = float_loop(body, carries, rows, length, reverse, lists)
 
     def run(*args: Any) -> tuple[Any, ...]:
         nonlocal arrays
@@ -191,12 +189,31 @@ def while_loop(
     """Return a function of the arguments of a while loop that runs it."""
     cond, body, carries = e.attrs["cond"], e.attrs["body"], e.attrs["carries"]
     avals = [v.aval for v in (*cond.inputs, *body.inputs[carries:])]
-    middle, end = len(cond.inputs), len(cond.inputs) + len(body.inputs) - carries
-    going, program = compile_graph(cond), compile_graph(body)
+    middle = len(cond.inputs)
+    floats, arrays = float_while(cond, body, carries), None
 
     def run(*args: Any) -> tuple[Any, ...]:
-        values = [strong(x, a) for x, a in zip(args, avals, strict=False)]
-        carry, first, second = tuple(values[:carries]), values[carries:middle], values[middle:end]
+        nonlocal arrays
+        args = tuple([strong(x, a) for x, a in zip(args, avals, strict=False)])
+        if floats is not None:
+            try:
+                return floats(*args)
+            except (ArithmeticError, ValueError):  # where NumPy gives inf or nan
+                pass
+        if arrays is None:
+            arrays = _array_while(compile_graph(cond), compile_graph(body), carries, middle)
+        return arrays(*args)
+
+    return run
+
+
+def _array_while(
+    going: Any, program: Any, carries: int, middle: int
+) -> Callable[..., tuple[Any, ...]]:
+    """Return a function that runs the programs of a while loop; `going` reads args[:middle]."""
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        carry, first, second = args[:carries], args[carries:middle], args[middle:]
         spaces = going.workspaces.take(), program.workspaces.take()
         asked = [np.empty(o.aval.shape, o.aval.dtype) for o in going.outputs]
         now, later = _alternating(program.outputs)

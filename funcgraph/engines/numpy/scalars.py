@@ -7,6 +7,7 @@ and NumPy gives inf or nan, the program over arrays is run instead. May import `
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import re
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval
-from funcgraph.core.graph import Graph, Var
+from funcgraph.core.graph import Equation, Graph, Var
 
 __all__ = ["ELEMENTWISE", "FUNCTIONS", "TRUTHS", "Body", "UnsupportedError", "not_finite"]
 
@@ -32,6 +33,10 @@ _OWN = frozenset([
     "transpose", "broadcast", "copy", "getitem", "stack", "concatenate", "reduce_sum", "index_sum",
     "index_add", "stop_gradient", *FUNCTIONS,
 ])  # fmt: skip
+# Of these, arrays may be larger: elements are put together and read, which costs nothing.
+_PLACED = frozenset(["getitem", "stack", "concatenate", "reshape", "transpose", "copy"])
+_PLACES = 256  # elements of such an array
+_COUNTED = 1 << 31  # steps of counting that no loop takes so often that it gets beyond int64
 _DEEPEST = 20  # parentheses in parentheses
 _NAMES = re.compile(r"\b(t\d+)\b")
 # Of single numbers, without the way through NumPy.
@@ -50,6 +55,12 @@ _TEXTS = {
     "logical_not": "not {0}", "where": "{1} if {0} else {2}", "absolute": "abs({0})",
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
+}  # fmt: skip
+
+# Reductions that combine two elements at a time.
+_FOLDS = {
+    "reduce_max": "maximum", "reduce_min": "minimum", "reduce_any": "logical_or",
+    "reduce_all": "logical_and",
 }  # fmt: skip
 
 # Element by element; and those of them that give truths (`where`: if it chooses between such).
@@ -230,6 +241,27 @@ def _is_number(aval: Aval, kinds: str) -> bool:
     return aval.dtype == np.float64 or (aval.dtype.kind in kinds and aval.dtype in (bool, np.int64))
 
 
+def _counts(e: Equation) -> bool:
+    """Return whether an equation adds a known number to an integer: Python's do not wrap around."""
+    if e.primitive.name not in ("add", "subtract") or e.outputs[0].aval.dtype != np.int64:
+        return False
+    return any(type(x) is int and abs(x) < _COUNTED for x in e.inputs)
+
+
+def _check(graph: Graph, largest: int) -> None:
+    """Raise UnsupportedError if an array has other elements than floats, or too many of them."""
+    for v in (*graph.inputs, *graph.constants):
+        if not _is_number(v.aval, "fbi") or math.prod(v.aval.shape) > _PLACES:
+            raise UnsupportedError
+    for e in graph.equations:
+        most = _PLACES if e.primitive.name in _PLACED else largest
+        kinds = "fbi" if _counts(e) else "fb"
+        if not all(_is_number(v.aval, kinds) for v in e.outputs):
+            raise UnsupportedError
+        if any(math.prod(v.aval.shape) > most for v in (*e.inputs, *e.outputs) if type(v) is Var):
+            raise UnsupportedError
+
+
 class Body:
     """The lines of a graph, and the numbers it starts from and ends with.
 
@@ -240,10 +272,7 @@ class Body:
     """
 
     def __init__(self, graph: Graph, largest: int, longest: int) -> None:
-        made = (v for e in graph.equations for v in e.outputs)
-        for v, kinds in (*((v, "fb") for v in made), *((v, "fbi") for v in graph.inputs)):
-            if not _is_number(v.aval, kinds) or math.prod(v.aval.shape) > largest:
-                raise UnsupportedError
+        _check(graph, largest)
         self.lines: list[str] = []  # what is assigned to t0, t1, ...
         self.finite: dict[str, None] = {}  # what has to be so
         self.env: dict[Var, Any] = {}
@@ -253,8 +282,6 @@ class Body:
             self.inputs.append(names)
             self.env[v] = self._numbers([_Number(t, self) for t in names], v.aval.shape)
         for v, value in graph.constants.items():
-            if not _is_number(v.aval, "fbi") or math.prod(v.aval.shape) > largest:
-                raise UnsupportedError
             known = [x.item() for x in np.asarray(value).reshape(-1)]
             numbers = [_Number(_text(x), self, x) for x in known]
             self.env[v] = self._numbers(numbers, v.aval.shape)
@@ -289,6 +316,8 @@ class Body:
         values = [self._value(a) for a in e.inputs]
         if name in _TEXTS:
             result = self._elementwise(_TEXTS[name], values, out.aval)
+        elif name in _FOLDS:
+            result = self._folded(_TEXTS[_FOLDS[name]], values[0], e.attrs["axes"], out.aval)
         elif name == "convert" and e.inputs[0].aval.dtype == np.float64:
             result = values[0]
         elif not out.aval.shape and name in _ARITHMETIC:
@@ -302,6 +331,13 @@ class Body:
         if out.aval.shape:
             result = _array(result, out.aval.shape)
         self.env[out] = result[()] if isinstance(result, np.ndarray) else result
+
+    def _folded(self, text: str, value: Any, axes: tuple[int, ...], aval: Aval) -> Any:
+        array = _array(value, np.shape(value))
+        rows = np.moveaxis(array, axes, range(len(axes))).reshape(-1, *aval.shape)
+        if not len(rows):  # NumPy says what is wrong
+            raise UnsupportedError
+        return functools.reduce(lambda a, b: self._elementwise(text, [a, b], aval), rows)
 
     def _elementwise(self, text: str, values: Any, aval: Aval) -> Any:
         shape, one = aval.shape, _Number("", self)
