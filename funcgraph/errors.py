@@ -39,6 +39,7 @@ __all__ = [
     "PictureError",
     "PlotError",
     "RandomKeyError",
+    "RangeError",
     "ShapeError",
     "SparsityError",
     "StaleArrayError",
@@ -198,6 +199,10 @@ class ConcretizationError(FuncgraphError, TypeError):
 
 class GraphError(FuncgraphError, ValueError):
     """A graph is not well formed, or was given arguments that do not fit its inputs."""
+
+
+class RangeError(FuncgraphError, ValueError):
+    """A class number or a length is negative, or larger than it can be."""
 
 
 class LayerError(FuncgraphError, ValueError):

@@ -1,7 +1,7 @@
 """Attention: the function, the layer with several heads, and its cache for step by step decoding.
 
-May import `core`, `ops`, `numpy`, `random`, `nn.layer`, `nn.dense`, `nn.dropout`, `nn.positions`,
-`nn.initializers`, `nn.activations`.
+May import `core`, `ops`, `numpy`, `random`, `nn.layer`, `nn.dense`, `nn.dropout`, `nn.lengths`,
+`nn.positions`, `nn.initializers`, `nn.activations`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from funcgraph.nn.dense import _positive
 from funcgraph.nn.dropout import Dropout
 from funcgraph.nn.initializers import Initializer, glorot_uniform, zeros
 from funcgraph.nn.layer import Layer, Shape, define
+from funcgraph.nn.lengths import checked_lengths
 from funcgraph.nn.positions import rotary as rotate
 from funcgraph.ops.structural import cast, reshape, where
 from funcgraph.ops.updates import at
@@ -151,11 +152,15 @@ def padding_mask(lengths: Any, size: int) -> Any:
     """Return the mask that hides the keys past the end of each sequence.
 
     Args:
-      lengths: Integers (...): how many keys count.
+      lengths: Integers (...): how many keys count. Traced ones are cut to [0, size].
       size: How many keys there are.
 
     Returns:
       Bools (..., 1, 1, size), for `attention`.
+
+    Raises:
+      DtypeError: The lengths are no integers.
+      RangeError: A length is not in [0, size].
 
     Example:
       >>> import numpy as np
@@ -163,8 +168,7 @@ def padding_mask(lengths: Any, size: int) -> Any:
       array([[ True, False, False],
              [ True,  True,  True]])
     """
-    lengths = np.asarray(lengths) if KIND[type(lengths)] == NUMPY else lengths
-    return np.arange(size) < lengths[..., None, None, None]
+    return np.arange(size) < checked_lengths(lengths, size)[..., None, None, None]
 
 
 # --- the cache -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 Sequences are (..., time, features). The products with the inputs of all steps are one product
 before the loop, which runs along a leading time axis.
-May import `core`, `ops`, `numpy`, `control`, `nn.activations`.
+May import `core`, `ops`, `numpy`, `control`, `nn.activations`, `nn.lengths`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import ShapeError
 from funcgraph.nn.activations import sigmoid, tanh
+from funcgraph.nn.lengths import checked_lengths
 from funcgraph.ops.structural import moved, reshape, where
 
 __all__ = ["gru", "gru_cell", "lstm", "lstm_cell", "rnn", "rnn_cell", "zero_carry"]
@@ -82,7 +83,7 @@ def _valid(lengths: Any, time: int, batch: tuple[int, ...]) -> Any:
             f"{shape_of(lengths)}."
         )
     steps = np.arange(time).reshape(time, *[1] * len(batch))
-    return fnp.expand_dims(steps < lengths, -1)
+    return fnp.expand_dims(steps < checked_lengths(lengths, time), -1)
 
 
 def _run(
@@ -99,8 +100,12 @@ def _run(
     """Return (y, last carry): y_t = read(h_t) for all steps, or for the last alone."""
     _check_inputs(params, x, "time, ")
     time, batch = shape_of(x)[-2], shape_of(x)[:-2]
-    z = _project(params, moved(x, ndim_of(x) - 2, 0))
+    x = moved(x, ndim_of(x) - 2, 0)
     valid = None if lengths is None else _valid(lengths, time, batch)
+    if valid is not None:
+        # What is in the padding, nan perhaps, is nothing to multiply with: 0 * nan is nan.
+        x = where(valid, x, dtype_of(x).type(0))
+    z = _project(params, x)
     if carry is None:
         carry = zero_carry(params, batch, states, dtype_of(z))
     _check_carry(carry, params, batch, states)
@@ -160,7 +165,8 @@ def rnn(
         and b_y (o,).
       x: Sequences (..., t, d).
       lengths: Integers (...): how many steps of each sequence count. Steps past the end leave the
-        carry as it is and have the output 0. None: all count.
+        carry as it is and have the output 0, whatever is in x there. Traced ones are cut to [0, t].
+        None: all count.
       carry: h_0 (..., h). None: zeros.
       g1: Function of the hidden values.
       g2: Function of the outputs. None: the identity.
@@ -172,6 +178,8 @@ def rnn(
 
     Raises:
       ShapeError: x, lengths or carry do not fit the parameters, or each other.
+      DtypeError: lengths are no integers.
+      RangeError: One of them is not in [0, t].
 
     Example:
       >>> import numpy as np
@@ -247,6 +255,8 @@ def gru(
 
     Raises:
       ShapeError: x, lengths or carry do not fit the parameters, or each other.
+      DtypeError: lengths are no integers.
+      RangeError: One of them is not in [0, t].
 
     Example:
       >>> import funcgraph as fg
@@ -311,6 +321,8 @@ def lstm(
 
     Raises:
       ShapeError: x, lengths or carry do not fit the parameters, or each other.
+      DtypeError: lengths are no integers.
+      RangeError: One of them is not in [0, t].
 
     Example:
       >>> import funcgraph as fg

@@ -144,6 +144,8 @@ def RNN(  # noqa: N802  (layers are named like this in every library)
 
     Raises:
       ShapeError: The input, the lengths or the carry do not fit.
+      DtypeError: The lengths are no integers.
+      RangeError: A length is negative, or larger than the number of steps.
 
     Example:
       >>> import funcgraph as fg
@@ -197,6 +199,8 @@ def GRU(  # noqa: N802
 
     Raises:
       ShapeError: The input, the lengths or the carry do not fit.
+      DtypeError: The lengths are no integers.
+      RangeError: A length is negative, or larger than the number of steps.
 
     Example:
       >>> import funcgraph as fg
@@ -238,6 +242,8 @@ def LSTM(  # noqa: N802
 
     Raises:
       ShapeError: The input, the lengths or the carry do not fit.
+      DtypeError: The lengths are no integers.
+      RangeError: A length is negative, or larger than the number of steps.
 
     Example:
       >>> import funcgraph as fg

@@ -10,7 +10,7 @@ import pytest
 import funcgraph as fg
 from funcgraph import nn, random
 from funcgraph.control.loops import scan
-from funcgraph.errors import LayerError, RandomKeyError, ShapeError
+from funcgraph.errors import DtypeError, LayerError, RandomKeyError, RangeError, ShapeError
 from tests.unit.test_recurrent import BACKENDS, DATA, close, nested
 
 KEY = random.key(0)
@@ -181,6 +181,14 @@ def test_single_precision(name):
     assert {a.dtype for a in fg.tree.leaves((p, y, grads))} == {np.dtype(np.float32)}
     assert layer.apply(p, x).dtype == np.float32
     close(layer.apply(p, x[0]), layer.apply(p, x)[0], 1e-5)
+
+
+def test_lengths_of_a_padding_mask_are_checked():
+    assert nn.padding_mask([0, 3], 3).sum() == 3
+    with pytest.raises(RangeError, match=r"from 0 to 3, .*, got 4 at index \(1,\)"):
+        nn.padding_mask([0, 4], 3)
+    with pytest.raises(DtypeError, match="lengths must be integers, got the dtype float64"):
+        nn.padding_mask(np.ones(2), 3)
 
 
 def test_lengths_of_inputs_and_outputs():

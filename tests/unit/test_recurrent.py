@@ -12,7 +12,7 @@ import pytest
 import funcgraph as fg
 from funcgraph import nn, random
 from funcgraph.control.loops import scan
-from funcgraph.errors import CarryTypeError, LayerError, ShapeError
+from funcgraph.errors import CarryTypeError, DtypeError, LayerError, RangeError, ShapeError
 from funcgraph.nn import initializers
 
 KEY = random.key(0)
@@ -141,6 +141,34 @@ def test_steps_past_the_end_do_not_count(layer):
     changed = np.where(np.arange(5)[:, None] < lengths[:, None, None], x, np.nan)
     close(y_of(changed), y)
     assert not any(c[1].any() for c in fg.tree.leaves(end))
+
+
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
+@pytest.mark.parametrize("layer", [*SIMPLE.values(), nn.Bidirectional(nn.GRU(3))])
+def test_what_is_in_the_padding_reaches_no_derivative(layer, backend):
+    p, x = example(layer)
+    lengths = np.array([3, 0])
+    inside = np.arange(5)[:, None] < lengths[:, None, None]
+    loss = lambda p, x, n: np.sum(layer.apply(p, x, n) ** 2)
+    slopes = fg.value_and_grad(loss, (0, 1))
+
+    def curvature(p, x, n):
+        return fg.jvp(lambda p: fg.grad(loss, (0, 1))(p, x, n), (p,), (p,))[1]
+
+    forward = lambda p, x, n: fg.jvp(lambda p: loss(p, x, n), (p,), (p,))
+    for f in (slopes, curvature, forward):
+        run = f if backend is None else fg.jit(f, backend=backend)
+        expected = f(p, np.where(inside, x, 0.0), lengths)
+        for dirt in (np.nan, np.inf, 1e3):
+            close(run(p, np.where(inside, x, dirt), lengths), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_traced_lengths_out_of_range_are_cut(backend):
+    layer = SIMPLE["gru"]
+    p, x = example(layer)
+    run = fg.jit(lambda n: layer.apply(p, x, n), backend=backend)
+    close(run(np.array([-2, 9])), layer.apply(p, x, [0, 5]))
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -302,6 +330,14 @@ def test_what_does_not_fit_is_refused():
         layer.step(p, layer.initial_carry(p, (2,)), np.zeros((2, 3)))
     with pytest.raises(ShapeError, match=r"lengths must have the shape \(2,\).*got \(2, 5\)"):
         layer.apply(p, x, np.ones((2, 5), bool))
+    for lengths, got in (([5, 6], r"got 6 at index \(1,\)"), ([-1, 5], r"got -1 at index \(0,\)")):
+        with pytest.raises(RangeError, match=r"from 0 to 5, the number of steps, " + got):
+            layer.apply(p, x, lengths)
+    with pytest.raises(RangeError, match=r"from 0 to 5, the number of steps, got 7\.\n"):
+        nn.lstm(p, x[0], lengths=7)
+    for lengths in ([5.0, 2.0], [True, False]):
+        with pytest.raises(DtypeError, match=r"lengths must be integers, got the dtype"):
+            layer.apply(p, x, lengths)
     for carry, got in (
         (np.zeros((2, 3)), r"got an array of shape \(2, 3\)"),
         ((np.zeros((2, 3)), np.zeros(3)), r"got a tuple of the shapes \[\(2, 3\), \(3,\)\]"),
