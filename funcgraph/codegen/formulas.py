@@ -322,6 +322,7 @@ _RULES: dict[str, Rule] = {
     "convert": _same,
     "truncate_dtype": _same,
     "copy": _same,
+    "class_numbers": _same,
     "stop_gradient": _same,
 }
 

@@ -187,7 +187,7 @@ _FLOPS: dict[str, Rule] = {
     ),
     **dict.fromkeys(["argmax", "argmin", "nanargmax", "nanargmin", "count_nonzero"], _reduced),
     **dict.fromkeys(["cumsum", "cumsum_back", "cumprod", "cummax", "cummin"], _each),
-    **dict.fromkeys(["stop_gradient", "truncate_dtype"], _none),
+    **dict.fromkeys(["class_numbers", "stop_gradient", "truncate_dtype"], _none),
     "matmul": _matmul,
     "einsum_pair": _einsum,
     "convolve": _convolve,

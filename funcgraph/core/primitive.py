@@ -141,6 +141,7 @@ REGISTRY: dict[str, Primitive] = {}
 # Names of primitives whose result may share memory with their first argument.
 VIEWS = frozenset([
     "reshape", "transpose", "broadcast", "getitem", "real", "imag", "stop_gradient", "barrier",
+    "class_numbers",
 ])  # fmt: skip
 
 # The same on NumPy's arrays and scalars, without the way through a ufunc for the scalars.

@@ -1,12 +1,16 @@
-"""What losses share: checks of arguments, stable exponentials. May import `numpy`."""
+"""What losses share: checks of arguments, stable exponentials. May import `numpy`, `ops`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.errors import DtypeError, ShapeError
+from funcgraph.ops.cross_entropy import class_numbers
+from funcgraph.ops.structural import cast
 from funcgraph.transforms.linear import stop_gradient
 
 
@@ -36,6 +40,23 @@ def check_integer(name: str, what: str, x: Any) -> None:
     """Raise DtypeError unless x holds integers."""
     if dtype_of(x).kind not in "iu":
         raise DtypeError(f"{name} needs integer {what}, got dtype {dtype_of(x)}.")
+
+
+def check_classes(name: str, labels: Any, classes: int, where: Any = None) -> tuple[Any, Any]:
+    """Return class numbers, and whether they are some, for XLA; raise RangeError where NumPy runs.
+
+    Args:
+      name: The function that takes them.
+      labels: Integers.
+      classes: Number of classes.
+      where: Bools: which labels count; default: all. The others become class 0.
+    """
+    check_integer(name, "labels", labels)
+    if where is not None:
+        labels = fnp.where(where, labels, dtype_of(labels).type(0))
+    labels = class_numbers(labels, classes=classes, name=name)
+    wide = cast(labels, np.int64)  # the number of classes may be more than their dtype can hold
+    return labels, fnp.logical_and(wide >= 0, wide < classes)
 
 
 def shifted(logits: Any, axes: tuple[int, ...], where: Any = None) -> tuple[Any, Any]:

@@ -11,8 +11,14 @@ from typing import Any
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.errors import ShapeError
-from funcgraph.losses._common import check_float, check_integer, check_shapes, shifted
-from funcgraph.ops.cross_entropy import cross_entropy
+from funcgraph.losses._common import (
+    check_classes,
+    check_float,
+    check_integer,
+    check_shapes,
+    shifted,
+)
+from funcgraph.ops.cross_entropy import class_numbers, cross_entropy
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import (
     cast,
@@ -132,6 +138,8 @@ def softmax_cross_entropy_with_integer_labels(
     Raises:
       ShapeError: The shapes do not fit.
       DtypeError: The logits are not floating point, or the labels no integers.
+      RangeError: A label is negative, or no less than the number of classes. XLA cannot raise it:
+        there the loss of this example is nan.
 
     Example:
       >>> import numpy as np
@@ -155,11 +163,14 @@ def softmax_cross_entropy_with_integer_labels(
             f"have shape {shape[:k] + shape[k + 1 :]}, got {shape_of(labels)}."
         )
     if mask is None:
+        labels = class_numbers(labels, classes=shape[k], name=name)
         return cross_entropy(moved(logits, k, len(shape) - 1), labels)
+    labels, known = check_classes(name, labels, shape[k])
     z, counted = shifted(logits, (k,), mask)
     chosen = reshape(take_along(z, expand_dims(labels, (k,)), axis=k), shape_of(labels))
     total = fnp.sum(fnp.exp(counted), axis=k)
     some = total > 0
+    chosen = fnp.where(known, chosen, dtype_of(chosen).type(fnp.nan))
     loss = fnp.log(fnp.where(some, total, dtype_of(total).type(1))) - chosen
     return fnp.where(some, loss, dtype_of(loss).type(0))
 

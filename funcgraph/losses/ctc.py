@@ -9,8 +9,8 @@ import numpy as np
 import funcgraph.numpy as fnp
 from funcgraph.control.loops import scan
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
-from funcgraph.errors import ShapeError
-from funcgraph.losses._common import check_float, check_integer
+from funcgraph.errors import RangeError, ShapeError
+from funcgraph.losses._common import check_classes, check_float, check_integer
 from funcgraph.ops.activations import log_softmax
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import broadcast_to, cast, concatenate, reshape, transpose
@@ -49,6 +49,8 @@ def ctc_loss(
     Raises:
       ShapeError: The shapes do not fit.
       DtypeError: The logits are not floating point, or the labels no integers.
+      RangeError: `blank_id`, or a label that is no padding, is no class. XLA cannot raise it for
+        labels: there the loss of this sequence is nan.
 
     Example:
       >>> import numpy as np
@@ -63,12 +65,16 @@ def ctc_loss(
     _check(logits, logit_paddings, labels, label_paddings)
     dtype = dtype_of(logits)
     batch, length = shape_of(labels)
+    _, frames, classes = shape_of(logits)
+    if not 0 <= blank_id < classes:
+        raise RangeError(f"blank_id must be from 0 to {classes - 1}, a class, got {blank_id}.")
+    real = fnp.asarray(label_paddings) < 0.5
+    labels, known = check_classes("ctc_loss", labels, classes, real)
     states = 2 * length + 1
     low = np.full((batch, states), log_epsilon, dtype)
 
     log_probs = log_softmax(logits, axis=2)
     extended = _with_blanks(labels, blank_id)
-    frames = shape_of(logits)[1]
     places = broadcast_to(reshape(extended, (batch, 1, states)), (batch, frames, states))
     emitted = transpose(take_along(log_probs, places, axis=2), axes=(1, 0, 2))
     counts = transpose(fnp.asarray(logit_paddings) < 0.5, axes=(1, 0))
@@ -77,21 +83,22 @@ def ctc_loss(
     skips = fnp.logical_and(fnp.logical_and(odd, np.arange(states) > 1), extended != before)
 
     def step(alpha: Any, inputs: Any) -> Any:
-        log_p, real = inputs
+        log_p, counts = inputs
         one = concatenate(low[:, :1], alpha[:, :-1], axis=1)
         two = concatenate(low[:, :2], alpha[:, :-2], axis=1)[:, :states]
         total = fnp.logaddexp(fnp.logaddexp(alpha, one), fnp.where(skips, two, low))
-        return fnp.where(reshape(real, (batch, 1)), total + log_p, alpha), None
+        return fnp.where(reshape(counts, (batch, 1)), total + log_p, alpha), None
 
     start = np.concatenate([np.zeros((batch, 1), dtype), low[:, 1:]], axis=1)
     alpha, _ = scan(step, start, (emitted, counts))
     # The last label, and the blank behind it.
-    lengths = fnp.sum(cast(fnp.asarray(label_paddings) < 0.5, np.intp), axis=1)
+    lengths = fnp.sum(cast(real, np.intp), axis=1)
     end = reshape(2 * lengths, (batch, 1))
     last = take_along(alpha, end, axis=1)
     label = take_along(alpha, fnp.maximum(end - 1, 0), axis=1)
     label = fnp.where(end > 0, label, dtype.type(log_epsilon))
-    return -reshape(fnp.logaddexp(last, label), (batch,))
+    loss = -reshape(fnp.logaddexp(last, label), (batch,))
+    return fnp.where(fnp.all(known, axis=1), loss, dtype.type(np.nan))
 
 
 def _with_blanks(labels: Any, blank_id: int) -> Any:

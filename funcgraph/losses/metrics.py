@@ -9,7 +9,7 @@ import numpy as np
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.errors import ShapeError
-from funcgraph.losses._common import check_integer, check_shapes
+from funcgraph.losses._common import check_classes, check_integer, check_shapes
 from funcgraph.losses.regression import absolute_error
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reshape
@@ -32,6 +32,11 @@ def _mean(x: Any, where: Any) -> Any:
     return fnp.sum(fnp.where(where, x, dtype_of(x).type(0))) / fnp.sum(where)
 
 
+def _hits(hits: Any, known: Any) -> Any:
+    """Return 1 for what is right and 0 for what is wrong; nan where the label is no class."""
+    return fnp.where(known, cast(hits, np.float64), np.nan)
+
+
 def accuracy(logits: Any, labels: Any, *, axis: int = -1, where: Any = None) -> Any:
     """Return the fraction of examples whose largest logit is that of their label.
 
@@ -47,6 +52,7 @@ def accuracy(logits: Any, labels: Any, *, axis: int = -1, where: Any = None) -> 
     Raises:
       ShapeError: The shapes do not fit.
       DtypeError: The labels are no integers.
+      RangeError: A label that counts is no class. XLA cannot raise it: there the result is nan.
 
     Example:
       >>> import numpy as np
@@ -60,7 +66,11 @@ def accuracy(logits: Any, labels: Any, *, axis: int = -1, where: Any = None) -> 
     else:
         predicted = fnp.argmax(logits, axis=axis)
     check_shapes("accuracy", predicted, labels)
-    return _mean(cast(predicted == labels, np.float64), where)
+    if predicted is logits:  # how many classes there are is not known
+        return _mean(cast(predicted == labels, np.float64), where)
+    classes = shape_of(logits)[normalize_axis(axis, ndim_of(logits))]
+    labels, known = check_classes("accuracy", labels, classes, where)
+    return _mean(_hits(predicted == labels, known), where)
 
 
 def top_k_accuracy(logits: Any, labels: Any, k: int, *, axis: int = -1, where: Any = None) -> Any:
@@ -81,6 +91,7 @@ def top_k_accuracy(logits: Any, labels: Any, k: int, *, axis: int = -1, where: A
     Raises:
       ShapeError: The shapes do not fit.
       DtypeError: The labels are no integers.
+      RangeError: A label that counts is no class. XLA cannot raise it: there the result is nan.
 
     Example:
       >>> import numpy as np
@@ -96,9 +107,10 @@ def top_k_accuracy(logits: Any, labels: Any, k: int, *, axis: int = -1, where: A
             f"top_k_accuracy got logits of shape {shape} with the classes along axis {n}: the "
             f"labels must have shape {shape[:n] + shape[n + 1 :]}, got {shape_of(labels)}."
         )
+    labels, known = check_classes("top_k_accuracy", labels, shape[n], where)
     own = take_along(logits, expand_dims(labels, (n,)), axis=n)
     larger = fnp.sum(cast(logits > own, np.intp), axis=n)
-    return _mean(cast(larger < k, np.float64), where)
+    return _mean(_hits(larger < k, known), where)
 
 
 def confusion_matrix(labels: Any, predictions: Any, num_classes: int, *, where: Any = None) -> Any:
@@ -116,6 +128,7 @@ def confusion_matrix(labels: Any, predictions: Any, num_classes: int, *, where: 
     Raises:
       ShapeError: The shapes differ.
       DtypeError: An argument does not hold integers.
+      RangeError: A number that counts is no class. XLA cannot raise it: there it does not count.
 
     Example:
       >>> import numpy as np
@@ -129,10 +142,13 @@ def confusion_matrix(labels: Any, predictions: Any, num_classes: int, *, where: 
     check_integer("confusion_matrix", "labels", labels)
     check_integer("confusion_matrix", "predictions", predictions)
     check_shapes("confusion_matrix", predictions, labels)
-    rows, columns = reshape(labels, (-1,)), reshape(predictions, (-1,))
-    counts = np.ones(shape_of(rows), np.intp)
+    labels, known = check_classes("confusion_matrix", labels, num_classes, where)
+    predictions, too = check_classes("confusion_matrix", predictions, num_classes, where)
+    counts = fnp.logical_and(known, too)
     if where is not None:
-        counts = cast(reshape(where, (-1,)), np.intp)
+        counts = fnp.logical_and(counts, where)
+    rows, columns, counts = (reshape(x, (-1,)) for x in (labels, predictions, counts))
+    counts = cast(counts, np.intp)
     return at(np.zeros((num_classes, num_classes), np.intp))[rows, columns].add(counts)
 
 

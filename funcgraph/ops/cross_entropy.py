@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from funcgraph.core.aval import Aval, ndim_of, shape_of
-from funcgraph.core.primitive import General, Primitive
+from funcgraph.core.primitive import General, Primitive, Zero, aligned
+from funcgraph.errors import RangeError
 from funcgraph.ops.activations import softmax
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import expand_dims, reduce_sum, reshape, spread
 
-__all__ = ["cross_entropy", "cross_entropy_slope"]
+__all__ = ["class_numbers", "cross_entropy", "cross_entropy_slope"]
 
 
 def _last(x: Any) -> Any:
@@ -37,6 +38,34 @@ def _lanes(primitive: Any, size: int, args: Any, batched: Any, attrs: Any) -> An
     """Batch an operation on rows: any axes in front of them do."""
     return primitive(*[spread(a, size, b) for a, b in zip(args, batched, strict=True)])
 
+
+# --- class numbers -------------------------------------------------------------------------------
+
+
+def _np_class_numbers(labels: Any, classes: int, name: str) -> Any:
+    labels = np.asarray(labels)
+    least, most = np.minimum.reduce, np.maximum.reduce
+    if labels.size and not (least(labels, None) >= 0 and most(labels, None) < classes):
+        place = tuple(np.argwhere((labels < 0) | (labels >= classes))[0].tolist())
+        where = f" at index {place}" if place else ""
+        raise RangeError(
+            f"the labels of {name} must be from 0 to {classes - 1}, one of {classes} classes, got "
+            f"{labels[place]}{where}. If it marks what does not count, put a class in its place, "
+            "np.maximum(labels, 0), and leave out the result: np.where(labels < 0, 0, losses)."
+        )
+    return labels
+
+
+# The labels themselves, on NumPy checked: XLA cannot raise an error, and who reads them there must
+# not take a wrong one for another class.
+class_numbers = Primitive(
+    "class_numbers",
+    _np_class_numbers,
+    lambda jax, labels, classes, name: jax.numpy.asarray(labels),
+    lambda labels, classes, name: labels,
+    Zero(),
+    aligned,
+)
 
 # --- on NumPy ------------------------------------------------------------------------------------
 
@@ -71,23 +100,31 @@ def _np_slope(g: Any, x: Any, labels: Any) -> Any:
 # --- on JAX --------------------------------------------------------------------------------------
 
 
+def _jax_known(labels: Any, n: int) -> Any:
+    """Return which labels are class numbers; n may be more than their dtype can hold."""
+    known = labels >= 0
+    return known & (labels < n) if n <= np.iinfo(labels.dtype).max else known
+
+
 def _jax_cross_entropy(jax: Any, x: Any, labels: Any) -> Any:
     jnp = jax.numpy
-    x, place = jnp.asarray(x), jnp.asarray(labels, np.int32)[..., None]
+    x, labels = jnp.asarray(x), jnp.asarray(labels)
     largest = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    place = jnp.asarray(labels, np.int32)[..., None]
     own = (jnp.take_along_axis(x, place, axis=-1) - largest)[..., 0]
+    own = jnp.where(_jax_known(labels, x.shape[-1]), own, np.nan)
     return jnp.log(jnp.sum(jnp.exp(x - largest), axis=-1)) - own
 
 
 def _jax_slope(jax: Any, g: Any, x: Any, labels: Any) -> Any:
     jnp = jax.numpy
-    x, labels = jnp.asarray(x), jnp.asarray(labels, np.int32)
-    g = jnp.asarray(g, x.dtype)
+    x, labels = jnp.asarray(x), jnp.asarray(labels)
     n = x.shape[-1]
+    g = jnp.asarray(g, x.dtype)
+    g = jnp.where(_jax_known(labels, n) | (g == 0), g, np.nan)
     e = jnp.exp(x - jnp.max(x, axis=-1, keepdims=True))
     # Compared, not scattered, so that XLA makes one loop of it all.
-    labels = jnp.where(labels < 0, labels + n, labels)[..., None]
-    mine = jnp.arange(n, dtype=labels.dtype) == labels
+    mine = jnp.arange(n, dtype=np.int32) == jnp.asarray(labels, np.int32)[..., None]
     return e * (g / jnp.sum(e, axis=-1))[..., None] - jnp.where(mine, g[..., None], 0)
 
 

@@ -36,7 +36,7 @@ _WORDS = {
     "einsum_pair": "einsum", "sqrt": "√",
     "index_set": "set", "window_put": "put back", "reduce_prod": "product",
 }  # fmt: skip
-_SILENT = {"convert", "copy", "barrier", "stop_gradient", "positive"}
+_SILENT = {"convert", "copy", "barrier", "class_numbers", "stop_gradient", "positive"}
 
 
 class Rule(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 import funcgraph as fg
 import funcgraph.numpy as fnp
 from funcgraph import losses
-from funcgraph.errors import DtypeError, ShapeError, TreeError
+from funcgraph.errors import DtypeError, RangeError, ShapeError, TreeError
 
 BACKENDS = ["numpy", "xla"] if importlib.util.find_spec("jax") else ["numpy"]
 RNG = np.random.default_rng(0)
@@ -263,6 +263,75 @@ def test_penalties() -> None:
     assert losses.l1_penalty({}) == 0 == losses.l2_penalty(None)
     with pytest.raises(TreeError, match=r"missing \['w'\]|unexpected \['w'\]"):
         losses.l2_penalty({"w": 1.0}, {"b": True})
+
+
+# --- labels that are no class ---------------------------------------------------------------------
+
+INTEGER = losses.softmax_cross_entropy_with_integer_labels
+NONE = np.zeros((2, 4))
+# Functions of logits (4, 5) and labels (4,).
+LABELLED: dict[str, Any] = {
+    "cross entropy": INTEGER,
+    "of classes that count": lambda z, n: INTEGER(z, n, where=np.ones((4, 5), bool)),
+    "of the first axis": lambda z, n: INTEGER(z.T, n, axis=0),
+    "slope": lambda z, n: fg.grad(lambda z: np.sum(INTEGER(z, n)))(z),
+    "curvature": lambda z, n: fg.grad(lambda z: np.sum(fg.grad(
+        lambda z: np.sum(INTEGER(z, n) ** 2))(z) ** 2))(z),
+    "forward": lambda z, n: fg.jvp(lambda z: INTEGER(z, n), (z,), (z,)),
+    "lanes": lambda z, n: fg.vmap(INTEGER)(z, n),
+    "ctc": lambda z, n: losses.ctc_loss(
+        fnp.stack([z, z]), NONE, fnp.stack([n, n]), NONE + (np.arange(4) > 1)),
+    "accuracy": losses.accuracy,
+    "top k": lambda z, n: losses.top_k_accuracy(z, n, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("label", [-1, 5, 700])
+def test_labels_that_are_no_class_are_refused(name: str, label: int) -> None:
+    f, labels = LABELLED[name], np.array([0, label, 2, 4])
+    f(X, np.array([0, 1, 2, 4]))
+    known = fg.jit(lambda z, _: f(z, labels))
+    for run in (f, fg.jit(f), known):
+        with pytest.raises(RangeError, match=rf"from 0 to 4, one of 5 classes, got {label} at"):
+            run(X, labels)
+
+
+@pytest.mark.skipif("xla" not in BACKENDS, reason="needs JAX")
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("label", [-1, 5, 700])
+def test_labels_that_are_no_class_are_nan_under_xla(name: str, label: int) -> None:
+    found = fg.jit(LABELLED[name], backend="xla")(X, np.array([0, label, 2, 4]))
+    for leaf in fg.tree.leaves(found)[:1]:
+        wrong = np.isnan(np.asarray(leaf))
+        assert wrong.all() if name in ("ctc", "accuracy", "top k") else wrong[1].all()
+        assert wrong.ndim == 0 or name == "ctc" or not wrong[[0, 2, 3]].any()
+
+
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
+def test_labels_that_do_not_count_may_be_anything(backend: str | None) -> None:
+    run = fg.jit(backend=backend) if backend else lambda f: f
+    labels, some = np.array([1, -1, 0, 9]), np.array([True, False, True, False])
+    clean = np.where(some, labels, 0)
+    for f in (
+        losses.accuracy,
+        lambda z, n, where: losses.top_k_accuracy(z, n, 2, where=where),
+        lambda z, n, where: losses.confusion_matrix(n, n, 5, where=where),
+        lambda z, n, where: losses.ctc_loss(z[None], NONE[:1], n[None], 1 - where[None]),
+    ):
+        close(run(f)(X, labels, where=some), f(X, clean, where=some))
+
+
+def test_numbers_that_are_no_class_are_refused_in_tables() -> None:
+    with pytest.raises(RangeError, match=r"of confusion_matrix must be from 0 to 1, .* got 2"):
+        losses.confusion_matrix(np.array([0, 1]), np.array([0, 2]), 2)
+    with pytest.raises(RangeError, match="blank_id must be from 0 to 4, a class, got 5"):
+        losses.ctc_loss(X[None], NONE[:1], LABELS[None], NONE[:1], blank_id=5)
+    with pytest.raises(RangeError, match=r"got -1\. If it marks"):
+        INTEGER(X[0], np.int64(-1))
+    if "xla" in BACKENDS:
+        table = fg.jit(lambda n: losses.confusion_matrix(n, n, 2), backend="xla")
+        np.testing.assert_array_equal(table(np.array([0, -1, 2])), [[1, 0], [0, 0]])
 
 
 def test_messages() -> None:
