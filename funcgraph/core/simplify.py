@@ -1,6 +1,6 @@
 """Simplification of graphs: what is not needed, computed twice, or does nothing, goes.
 
-May import `core`.
+May import `core`, `tree`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from funcgraph.core.graph import Atom, Equation, Graph, Var
 from funcgraph.core.identities import IDENTITIES, Program
 from funcgraph.core.primitive import General
 from funcgraph.core.trace import KIND, NUMPY
+from funcgraph.tree.exact import exact
 
 __all__ = ["already_simple", "prune", "simplify"]
 
@@ -36,24 +37,10 @@ def prune(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(kept[::-1]), graph.outputs, constants)
 
 
-def _exact(v: Any) -> Any:
-    """Return what is equal only for values that are the same: 1, True and 1.0 differ, 0. and -0."""
-    cls = type(v)
-    if isinstance(v, tuple):  # of its class, too: functions of eager_call are named tuples
-        return (cls, *map(_exact, v))
-    if cls is float or cls is complex:
-        return cls, repr(v)
-    if cls is slice:  # has no hash before Python 3.12
-        return cls, _exact((v.start, v.stop, v.step))
-    if cls is np.ndarray or isinstance(v, np.generic):
-        return v.dtype, v.shape, v.tobytes()
-    return cls, v
-
-
 def _key(e: Equation) -> Any:
     """Return what is equal for equations that compute the same; None if it cannot be told."""
-    inputs = tuple([v if type(v) is Var else _exact(v) for v in e.inputs])
-    key = (e.primitive, inputs, _exact(tuple(e.attrs.items())) if e.attrs else ())
+    inputs = tuple([v if type(v) is Var else exact(v) for v in e.inputs])
+    key = (e.primitive, inputs, exact(tuple(e.attrs.items())) if e.attrs else ())
     try:
         hash(key)
     except TypeError:  # an attribute such as a list
@@ -88,7 +75,7 @@ class _Simplifier:
         found: dict[Any, Var] = {}
         for v, value in self.graph.constants.items():
             if isinstance(value, np.ndarray | np.generic) and value.size <= _FEW:
-                first = found.setdefault((v.aval, _exact(value)), v)
+                first = found.setdefault((v.aval, exact(value)), v)
                 if first is not v:
                     self.same[v] = first
 

@@ -31,6 +31,7 @@ from funcgraph.transforms.arguments import check_leaf, name_of, positions, selec
 from funcgraph.transforms.gradient import grad, leaf_name, vjp
 from funcgraph.transforms.linear import jvp
 from funcgraph.transforms.vmap import vmap
+from funcgraph.tree.exact import fixed
 
 __all__ = [
     "SparseDerivative",
@@ -67,7 +68,7 @@ class SparseDerivative:
         self._chunk_size = chunk_size
         self._given = None if sparsity is None else plan_given(_as_pattern(name, sparsity))
         self._plans = functools.lru_cache(_MAX_PLANS)(
-            lambda structure, avals: make_plan(*tree.unflatten(structure, avals))
+            lambda structure, avals, _: make_plan(*tree.unflatten(structure, avals))
         )
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
@@ -78,7 +79,8 @@ class SparseDerivative:
         if self._given is not None:
             return self._given
         leaves, structure = tree.flatten((args, kwargs))
-        return self._plans(structure, tuple(self._aval(x) for x in leaves))
+        avals = tuple(self._aval(x) for x in leaves)
+        return self._plans(structure, avals, fixed(structure.spec))
 
     def _aval(self, x: Any) -> Aval:
         plain = isinstance(x, np.ndarray | np.generic | int | float | complex | Aval)

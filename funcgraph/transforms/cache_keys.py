@@ -62,6 +62,8 @@ def difference(old: Any, new: Any) -> str:
         return "a derivative was not finite: with strong zeros"
     if old[2] != new[2]:
         return f"static arguments {dict(new[2].values)}, before {dict(old[2].values)}"
+    if old[5] != new[5]:
+        return f"static fields or keys of other types, or -0.0: {new[0]}, before {old[0]}"
     if old[4] != new[4]:
         return f"under vmap with the named axes {dict(new[4])}, before {dict(old[4])}"
     changed = [

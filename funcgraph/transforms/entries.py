@@ -13,6 +13,7 @@ from funcgraph import tree
 from funcgraph.core.graph import Graph
 from funcgraph.transforms.partial import compiled
 from funcgraph.transforms.stage import StrongZeros
+from funcgraph.tree.exact import exact
 
 __all__ = ["NO_STATIC", "CacheInfo", "Entry", "Late", "Static", "derivatives_of", "late", "spread"]
 
@@ -55,22 +56,18 @@ class Entry(NamedTuple):
 
 
 class Static(NamedTuple):
-    """Stands for the static arguments in a signature: positions or names, with values and types.
+    """Stands for the static arguments in a signature: positions or names, with values.
 
     1, 1.0 and True are equal, but programs with them are not.
     """
 
     values: tuple[tuple[Any, Any], ...]
-    types: Any
+    exactly: Any
 
     @classmethod
     def of(cls, values: list[tuple[Any, Any]]) -> Static:
         """Return what stands for these values."""
-        return cls(tuple(values), tuple(_types(x) for _, x in values))
-
-
-def _types(x: Any) -> Any:
-    return (type(x), *map(_types, x)) if isinstance(x, tuple) else type(x)
+        return cls(tuple(values), tuple(exact(x) for _, x in values))
 
 
 NO_STATIC = Static.of([])

@@ -48,6 +48,7 @@ from funcgraph.transforms.inspection import DESCENTS, inspection
 from funcgraph.transforms.partial import batch_graph, cached, compiled, split, tangent_graph
 from funcgraph.transforms.stage import StrongZeros, stage_closed, strong_zeros
 from funcgraph.transforms.straight import Straight
+from funcgraph.tree.exact import fixed
 
 if TYPE_CHECKING:
     from funcgraph.transforms.source import Source
@@ -257,7 +258,8 @@ class Jitted:
         self, leaves: list[Any], structure: Any, static: Static, safe: bool = False
     ) -> Entry:
         axes = axis_sizes()
-        key = (structure, tuple([leaf_key(x, self._fun) for x in leaves]), static, safe, axes)
+        avals = tuple([leaf_key(x, self._fun) for x in leaves])
+        key = (structure, avals, static, safe, axes, fixed(structure.spec))
         entry = self._entries.get(key)
         if entry is not None:
             self._hits += 1

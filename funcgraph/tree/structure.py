@@ -61,10 +61,15 @@ def _count(spec: Spec) -> int:
 
 
 def is_simple(spec: Spec) -> bool:
-    """Return whether a structure is of dicts, lists and (named) tuples: to JAX, the same."""
+    """Return whether a structure is of dicts, lists and (named) tuples: to JAX, the same.
+
+    The keys of dicts are strings, as 1 and True are one key to JAX.
+    """
     if spec is None:
         return True
-    cls, _, children = spec
+    cls, meta, children = spec
+    if cls is dict and not all(type(key) is str for key in meta):
+        return False
     named = issubclass(cls, tuple) and hasattr(cls, "_fields")
     return (named or cls in (dict, list, tuple, type(None))) and all(map(is_simple, children))
 
@@ -83,7 +88,8 @@ def show(spec: Spec) -> str:
         return f"({', '.join(inner)}{',' if len(inner) == 1 else ''})"
     if cls is type(None):
         return "None"
-    return f"{cls.__name__}{'' if meta in (None, ()) else f'[{meta}]'}({', '.join(inner)})"
+    bare = meta is None or (type(meta) is tuple and not meta)
+    return f"{cls.__name__}{'' if bare else f'[{meta}]'}({', '.join(inner)})"
 
 
 def _flatten(x: Any, out: list[Any], is_leaf: IsLeaf) -> Spec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +22,10 @@ def same(got: Any, wanted: Any) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 
-def compiled(f: Callable[..., Any], backend: str) -> Any:
+def jit_of(f: Callable[..., Any], backend: str, **options: Any) -> Any:
     if backend == "xla":
         pytest.importorskip("jax")
-    return fg.jit(f, backend=backend)
+    return fg.jit(f, backend=backend, **options)
 
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -49,21 +51,21 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_small_integers_and_bools(name: str, dtype: Any, backend: str) -> None:
     f, x = FUNCTIONS[name], np.array([100, 0, 7, 90, 3]).astype(dtype)
-    same(compiled(f, backend)(x), f(x))
+    same(jit_of(f, backend)(x), f(x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_half_precision_is_transformed(backend: str) -> None:
     x = np.arange(4, dtype=np.float16)
     for f in (np.fft.fft, np.fft.rfft, np.fft.irfft):
-        same(compiled(f, backend)(x), f(x))
+        same(jit_of(f, backend)(x), f(x))
 
 
 def test_medians_of_complex_numbers() -> None:
     z = np.array([1 + 2j, 3 - 1j, 2, 0.5j])
     for x in (z, z[:3]):
         for backend in BACKENDS:
-            same(compiled(np.median, backend)(x), np.median(x))
+            same(jit_of(np.median, backend)(x), np.median(x))
     slope = fg.grad(lambda z: np.real(np.median(z) * (3 + 1j)))(z)
     np.testing.assert_allclose(slope, [1.5 + 0.5j, 0, 1.5 + 0.5j, 0])
     with pytest.raises(TypeError, match="real numbers"):
@@ -83,14 +85,14 @@ def test_what_numpy_refuses() -> None:
 def test_arrays_in_another_byte_order(backend: str) -> None:
     x = np.arange(3.0)
     swapped = x.astype(x.dtype.newbyteorder())
-    f = compiled(lambda d: d["x"] * 2 + swapped, backend)
+    f = jit_of(lambda d: d["x"] * 2 + swapped, backend)
     for _ in range(3):
         np.testing.assert_array_equal(f({"x": swapped}), 3 * x)
         np.testing.assert_array_equal(f({"x": x}), 3 * x)
-    square = compiled(lambda x: np.sum(x**2), backend)
+    square = jit_of(lambda x: np.sum(x**2), backend)
     np.testing.assert_array_equal(fg.grad(square)(swapped), 2 * x)
-    np.testing.assert_array_equal(compiled(lambda x: x, backend)(swapped), x)
-    same(compiled(lambda i: i + 1, backend)(np.arange(3, dtype=">i4")), np.int32([1, 2, 3]))
+    np.testing.assert_array_equal(jit_of(lambda x: x, backend)(swapped), x)
+    same(jit_of(lambda i: i + 1, backend)(np.arange(3, dtype=">i4")), np.int32([1, 2, 3]))
 
 
 def test_static_arguments_that_are_not_there() -> None:
@@ -121,15 +123,85 @@ def test_switch_clamps_numbers_of_any_size() -> None:
         assert wanted == [0, 0, 1, 2, 2, 2]
         np.testing.assert_array_equal(fg.vmap(f)(numbers), wanted)
         for backend in BACKENDS:
-            same(np.stack([compiled(f, backend)(i) for i in numbers]), np.array(wanted))
+            same(np.stack([jit_of(f, backend)(i) for i in numbers]), np.array(wanted))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_static_arguments_that_are_equal_but_of_other_types(backend: str) -> None:
-    if backend == "xla":
-        pytest.importorskip("jax")
-    f = fg.jit(lambda x, n: x * n[0], static_argnums=1, backend=backend)
+    f = jit_of(lambda x, n: x * n[0], backend, static_argnums=1)
     i = np.arange(3, dtype=np.int32)
     for n in (2, 2.0, np.float32(2), 1, True, 1.0, 2):
         same(f(i, (n,)), i * n)
     assert f.cache_info().misses == 6
+    for n in (0.0, -0.0, complex(0, 0.0), complex(0, -0.0)):
+        assert str(f(1.0, (n,))) == str(np.asarray(1.0 * n)[()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    n: Any
+
+
+@fg.tree.register_dataclass
+@dataclasses.dataclass
+class Scaled:
+    x: Any
+    by: Any = dataclasses.field(metadata={"static": True})
+
+
+class Pair(tuple[Any, Any]):
+    """A container whose auxiliary data is one bare number."""
+
+
+fg.tree.register_pytree_node(Pair, lambda p: ((p[0],), p[1]), lambda n, x: Pair((x[0], n)))
+
+EQUAL: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {
+    "static field": (Scaled, lambda s: s.x * s.by),
+    "part of a static field": (
+        lambda x, n: Scaled(x, (Power(n), frozenset([n]))),
+        lambda s: s.x * s.by[0].n + s.x * next(iter(s.by[1])),
+    ),
+    "auxiliary data": (lambda x, n: Pair((x, n)), lambda s: s[0] * s[1]),
+    "key of a dict": (lambda x, n: {n: x}, lambda d: next(k * x for k, x in d.items())),
+    "key of an ordered dict": (
+        lambda x, n: [OrderedDict({n: x})], lambda d: next(k * x for k, x in d[0].items())
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", EQUAL)
+def test_structures_that_are_equal_but_hold_other_types(name: str, backend: str) -> None:
+    make, f = EQUAL[name]
+    run = jit_of(f, backend)
+    i = np.arange(3, dtype=np.int32)
+    for n in (1, True, 1.0, np.float32(1), 1, 0, False, 0.0, -0.0, 0) * 3:  # shortcuts, too
+        wanted = f(make(i, n))
+        same(run(make(i, n)), wanted)
+        np.testing.assert_array_equal(np.signbit(run(make(i, n))), np.signbit(wanted))
+    assert run.cache_info().misses == 8
+    assert "static fields or keys of other types" in run.explain_recompiles()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_static_arguments_with_fields_that_are_equal_but_of_other_types(backend: str) -> None:
+    run = jit_of(lambda x, p: x * p.n, backend, static_argnums=1)
+    i = np.arange(3, dtype=np.int32)
+    for n in (2, 2.0, np.float32(2), 1, True, 1.0, 2):
+        same(run(i, Power(n)), i * n)
+
+
+def test_structures_of_jax_that_are_equal_but_hold_other_types() -> None:
+    jax = pytest.importorskip("jax")
+
+    @dataclasses.dataclass
+    class Theirs:
+        x: Any
+        by: Any
+
+    jax.tree_util.register_dataclass(Theirs, ["x"], ["by"])
+    i = np.arange(3, dtype=np.int32)
+    for backend in BACKENDS:
+        run = fg.jit(lambda s: s.x * s.by, backend=backend)
+        for n in (2, 2.0, 1, True, 2) * 3:
+            same(run(Theirs(i, n)), i * n)
