@@ -48,7 +48,7 @@ def vmap(
         which may be a pytree that matches the first levels of the argument. Negative counts from
         the end. Keyword arguments are mapped over axis 0.
       out_axes: Where the lanes go in the outputs, likewise; None: an output that does not depend on
-        the lane is returned once.
+        the lane is returned once. The loop compares the results of all lanes.
       axis_name: A name for psum, pmean, pmax, pmin, all_gather and axis_index inside fun. All lanes
         run at once then: neither in chunks nor in a loop.
       axis_size: The number of lanes; needed if no argument is mapped.
@@ -60,7 +60,8 @@ def vmap(
       A function of the same arguments with lanes, which returns outputs with lanes.
 
     Raises:
-      BatchAxisError: An axis is missing, or the arguments do not agree on the number of lanes.
+      BatchAxisError: An axis is missing, the arguments do not agree on the number of lanes, or an
+        output with out_axes=None depends on the lane.
       ConcretizationError: Python control flow in fun depends on the values of a lane.
       ValueError: A name for the lanes, and yet they are not to run at once.
 
@@ -94,6 +95,7 @@ def vmap(
         lanes = _Lanes(fun, in_axes, axis_size, args, kwargs)
         if method == "loop":
             parts = [lanes.call(lanes.lane(i)) for i in range(lanes.size)]
+            _check_same(parts, out_axes, f"vmap of {name_of(fun)}")
             return _stacked(parts, out_axes, stack)
         if chunk_size is None or lanes.size <= chunk_size:
             return _batched(lanes, lanes.leaves, lanes.size, out_axes, axis_name)
@@ -251,6 +253,31 @@ def _placed(x: Any, axis: int, name: str) -> Any:
         raise BatchAxisError(f"{name}: out_axes has {axis} for an output with {ndim} axes.")
     axis %= ndim
     return moved(x, 0, axis) if axis else x
+
+
+def _check_same(parts: list[Any], out_axes: Any, name: str) -> None:
+    """Raise BatchAxisError if an output with out_axes=None is not the same in all lanes of a loop.
+
+    Of tracers that cannot be seen, unless they are one object: equal values may have derivatives
+    that differ.
+    """
+    axes = _spread_axes(out_axes, parts[0], name, "out_axes") if parts else []
+    for column, axis in zip(zip(*map(tree.leaves, parts), strict=True), axes, strict=True):
+        if axis is None and not all(_is_same(x, column[0]) for x in column):
+            raise BatchAxisError(
+                f"{name}: out_axes is None for an output of shape {shape_of(column[0])} that "
+                "depends on the lane, or is traced, so that this cannot be told. Give it an axis."
+            )
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    try:
+        a, b = np.asarray(x), np.asarray(y)
+    except TypeError:  # a tracer, ours or JAX's
+        return False
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _stacked(parts: list[Any], out_axes: Any, join: Any) -> Any:

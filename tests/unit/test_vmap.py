@@ -105,6 +105,22 @@ def test_leaked_lanes_are_refused() -> None:
 # --- loop and chunks -----------------------------------------------------------------------------
 
 
+def test_loop_returns_an_output_once_only_if_it_is_the_same_in_all_lanes() -> None:
+    f = lambda x: (np.float64(2), x, np.full(2, np.nan))
+    once = fg.vmap(f, out_axes=(None, 0, None), method="loop")(np.arange(3.0))
+    same(once, fg.vmap(f, out_axes=(None, 0, None))(np.arange(3.0)))
+    w, x = np.arange(2.0), np.arange(3.0)
+    for g in (lambda x: x, lambda x: np.where(x > 1, 0.0, -0.0), lambda x: {"a": (1, x > 1)}):
+        for method in ("batch", "loop"):
+            with pytest.raises(BatchAxisError, match="out_axes is None for an output of shape"):
+                fg.vmap(g, out_axes=None, method=method)(x)
+    whole = lambda w: fg.vmap(lambda x: (w, x * w), out_axes=(None, 0), method="loop")(x)
+    same(fg.jit(whole)(w), whole(w))
+    for wrong in (lambda x: x - fg.stop_gradient(x), lambda x: 0 * x):  # of other derivatives
+        with pytest.raises(BatchAxisError, match="or is traced"):
+            fg.grad(fg.vmap(wrong, out_axes=None, method="loop"))(x)
+
+
 def test_loop_calls_the_function_for_each_lane() -> None:
     f = lambda x: (x if x.sum() > 0 else -2 * x, {"n": 1})
     want = [f(x)[0] for x in X]
