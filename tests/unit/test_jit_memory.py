@@ -226,6 +226,34 @@ def test_each_of_many_donated_arrays_is_written_in_its_place() -> None:
     same(got, wanted, 1e-12)
 
 
+@pytest.mark.parametrize("donated", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("budget", [None, "1MB"])
+def test_results_of_arguments_that_overlap_do_not(donated: Any, budget: Any) -> None:
+    functions = [
+        lambda a, b: (a, b),
+        lambda a, b: (b, a),
+        lambda a, b: (a, b * 2),
+        lambda a, b: (a + 1, b),
+        lambda a, b: (a + 1, b * 2),
+    ]
+    for f, size in itertools.product(functions, (8, 800)):
+        step = fg.jit(f, donate_argnums=donated, memory_budget=budget)
+        base = np.arange(float(size))
+        for make in (
+            lambda x: (x, x),
+            lambda x: (x[:-2], x[2:]),
+            lambda x: (x[: len(x) // 2], x),
+            lambda x: (x, x[::2]),
+            lambda x: (x[: len(x) // 4], x[len(x) // 2 :]),
+        ):
+            args = make(base.copy())
+            got, wanted = step(*args), f(*[a.copy() for a in args])
+            same(got, wanted)
+            assert not np.may_share_memory(*got)
+            kept = [args[k] for k in {0, 1} - {*donated}]
+            assert not any(np.may_share_memory(y, x) for x in kept for y in got)
+
+
 def test_a_closed_over_view_is_not_written() -> None:
     base = BIG.copy()
     view = base[::-1]

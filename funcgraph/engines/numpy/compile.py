@@ -22,7 +22,7 @@ from funcgraph.engines.numpy.derivatives import to_look_at
 from funcgraph.engines.numpy.elements import by_elements
 from funcgraph.engines.numpy.floats import LARGEST, float_program
 from funcgraph.engines.numpy.fresh import FreshBuffers
-from funcgraph.engines.numpy.memory import Buffers
+from funcgraph.engines.numpy.memory import Buffers, owners_alone
 from funcgraph.engines.numpy.program import Program
 
 __all__ = ["compile_graph", "memory_of"]
@@ -121,4 +121,22 @@ def _array_program(
         finally:
             workspaces.give(workspace)
 
-    return run
+    numbers = {v: k for k, v in enumerate(program.graph.inputs) if k in donated}
+    passed = {i: numbers[v] for i, v in enumerate(program.graph.outputs) if v in numbers}
+    return functools.partial(_without_shared, run, passed) if passed else run
+
+
+def _without_shared(run: Callable[..., Any], passed: dict[int, int], *inputs: Any) -> Any:
+    """Run a program, and copy what comes back unchanged but shares its memory with another input.
+
+    Args:
+      run: The program.
+      passed: Which outputs are which donated inputs, as they are.
+      *inputs: Of the program.
+    """
+    outs = run(*inputs)
+    if outs is None:  # a derivative is not finite
+        return None
+    alone = owners_alone(passed.values(), inputs)
+    shared = {i for i, k in passed.items() if k not in alone and outs[i] is inputs[k]}
+    return tuple(np.array(y) if i in shared else y for i, y in enumerate(outs)) if shared else outs

@@ -159,14 +159,18 @@ def _is_as_new(buffer: Any, aval: Aval) -> bool:
 
 def free_to_overwrite(donated: Iterable[int], inputs: Sequence[Any]) -> set[int]:
     """Return which of the donated inputs may be written: arrays that own their memory, alone."""
+    flags = {k: inputs[k].flags for k in owners_alone(donated, inputs)}
+    return {k for k, f in flags.items() if f.writeable and f.c_contiguous and f.aligned}
+
+
+def owners_alone(donated: Iterable[int], inputs: Sequence[Any]) -> set[int]:
+    """Return which of the donated inputs own their memory, and share it with no other input."""
     times = Counter(map(id, inputs))
     owners = {}
     for k in donated:
         x = inputs[k]
-        if type(x) is np.ndarray and times[id(x)] == 1:
-            flags = x.flags
-            if flags.owndata and flags.writeable and flags.c_contiguous and flags.aligned:
-                owners[k] = x
+        if type(x) is np.ndarray and times[id(x)] == 1 and x.flags.owndata:
+            owners[k] = x
     others = [x for x in inputs if isinstance(x, np.ndarray) and not x.flags.owndata and x.size]
     if not others:  # different owners have different memory
         return set(owners)
