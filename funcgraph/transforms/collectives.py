@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 from funcgraph.core.aval import Aval, shape_of
@@ -17,7 +18,7 @@ from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.errors import BatchAxisError
 from funcgraph.ops.indexing import index
 from funcgraph.ops.reductions import reduce_max, reduce_min
-from funcgraph.ops.structural import moved, reduce_sum, spread
+from funcgraph.ops.structural import moved, reduce_sum, reshape, spread
 from funcgraph.transforms.batching import BatchTracer, Replicated
 
 __all__ = [
@@ -65,6 +66,16 @@ def _lanes(name: Any) -> BatchTracer:
     return axes[name]
 
 
+def _all_lanes(names: Any) -> list[BatchTracer]:
+    """Return the lanes of one axis, or of each of several, the first of which runs slowest."""
+    if not isinstance(names, tuple | list) or (type(names) is tuple and names in _axes.get({})):
+        return [_lanes(names)]
+    found = [_lanes(name) for name in names]
+    if len({id(lanes) for lanes in found}) < len(found):
+        raise BatchAxisError(f"a collective operation got an axis twice: {names!r}.")
+    return found
+
+
 def _unreachable(*_: Any, **__: Any) -> Any:
     raise BatchAxisError("a collective operation was used outside its vmap.")
 
@@ -102,8 +113,22 @@ _all_gather = Primitive(
 )
 
 
-def _gather(x: Any, lanes: BatchTracer) -> Any:
-    return _all_gather(x, lanes, size=lanes._trace.size)  # type: ignore[attr-defined]
+def _size(lanes: BatchTracer) -> int:
+    return lanes._trace.size  # type: ignore[attr-defined,no-any-return]
+
+
+def _total(x: Any, axis_name: Any) -> Any:
+    for lanes in _all_lanes(axis_name):
+        x = _sum(x, lanes)
+    return x
+
+
+def _gather(x: Any, axis_name: Any) -> Any:
+    """Return x of all lanes along a new leading axis."""
+    shape, several = shape_of(x), _all_lanes(axis_name)
+    for lanes in reversed(several):
+        x = _all_gather(x, lanes, size=_size(lanes))
+    return x if len(several) == 1 else reshape(x, (prod(map(_size, several)), *shape))
 
 
 COLLECTIVES = (_sum, _all_gather)
@@ -116,13 +141,13 @@ def psum(x: Any, axis_name: Any) -> Any:
 
     Args:
       x: Array; one lane.
-      axis_name: As given to vmap.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes.
 
     Returns:
       Array of x's shape.
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -130,7 +155,7 @@ def psum(x: Any, axis_name: Any) -> Any:
       >>> fg.vmap(lambda x: x / fg.psum(x, "i"), axis_name="i")(np.array([1.0, 3.0]))
       array([0.25, 0.75])
     """
-    return _sum(x, _lanes(axis_name))
+    return _total(x, axis_name)
 
 
 def pmean(x: Any, axis_name: Any) -> Any:
@@ -138,13 +163,13 @@ def pmean(x: Any, axis_name: Any) -> Any:
 
     Args:
       x: Array; one lane.
-      axis_name: As given to vmap.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes.
 
     Returns:
       Array of x's shape.
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -152,8 +177,7 @@ def pmean(x: Any, axis_name: Any) -> Any:
       >>> fg.vmap(lambda x: x - fg.pmean(x, "i"), axis_name="i")(np.array([1.0, 3.0]))
       array([-1.,  1.])
     """
-    lanes = _lanes(axis_name)
-    return _sum(x, lanes) / lanes._trace.size  # type: ignore[attr-defined]
+    return _total(x, axis_name) / prod(map(_size, _all_lanes(axis_name)))
 
 
 def pmax(x: Any, axis_name: Any) -> Any:
@@ -161,13 +185,13 @@ def pmax(x: Any, axis_name: Any) -> Any:
 
     Args:
       x: Array; one lane.
-      axis_name: As given to vmap.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes.
 
     Returns:
       Array of x's shape.
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -175,7 +199,7 @@ def pmax(x: Any, axis_name: Any) -> Any:
       >>> fg.vmap(lambda x: x - fg.pmax(x, "i"), axis_name="i")(np.array([1.0, 3.0]))
       array([-2.,  0.])
     """
-    return reduce_max(_gather(x, _lanes(axis_name)), axes=(0,))
+    return reduce_max(_gather(x, axis_name), axes=(0,))
 
 
 def pmin(x: Any, axis_name: Any) -> Any:
@@ -183,13 +207,13 @@ def pmin(x: Any, axis_name: Any) -> Any:
 
     Args:
       x: Array; one lane.
-      axis_name: As given to vmap.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes.
 
     Returns:
       Array of x's shape.
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -197,7 +221,7 @@ def pmin(x: Any, axis_name: Any) -> Any:
       >>> fg.vmap(lambda x: x - fg.pmin(x, "i"), axis_name="i")(np.array([1.0, 3.0]))
       array([0., 2.])
     """
-    return reduce_min(_gather(x, _lanes(axis_name)), axes=(0,))
+    return reduce_min(_gather(x, axis_name), axes=(0,))
 
 
 def all_gather(x: Any, axis_name: Any, *, axis: int = 0) -> Any:
@@ -205,14 +229,15 @@ def all_gather(x: Any, axis_name: Any, *, axis: int = 0) -> Any:
 
     Args:
       x: Array of shape s; one lane.
-      axis_name: As given to vmap.
-      axis: Where the new axis of length n (the number of lanes) goes.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes.
+      axis: Where the new axis of length n (the number of lanes) goes. Lanes of several axes stand
+        in it one after the other, those of the last name side by side.
 
     Returns:
       Array of shape (n, *s) for axis 0.
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -221,7 +246,7 @@ def all_gather(x: Any, axis_name: Any, *, axis: int = 0) -> Any:
       array([[1., 3.],
              [1., 3.]])
     """
-    stacked = _gather(x, _lanes(axis_name))
+    stacked = _gather(x, axis_name)
     ndim = len(shape_of(stacked))
     return moved(stacked, 0, axis % ndim) if axis % ndim else stacked
 
@@ -230,13 +255,14 @@ def axis_index(axis_name: Any) -> Any:
     """Return the number of this lane, 0 ... n-1, along a named batch axis.
 
     Args:
-      axis_name: As given to vmap.
+      axis_name: As given to vmap; or a tuple of names: all lanes of these axes are counted, those
+        of the last name first.
 
     Returns:
       Integer of shape ().
 
     Raises:
-      BatchAxisError: There is no such axis.
+      BatchAxisError: There is no such axis, or it is named twice.
 
     Example:
       >>> import numpy as np
@@ -244,4 +270,7 @@ def axis_index(axis_name: Any) -> Any:
       >>> fg.vmap(lambda x: x * fg.axis_index("i"), axis_name="i")(np.ones(3))
       array([0., 1., 2.])
     """
-    return _lanes(axis_name)
+    place: Any = 0
+    for lanes in _all_lanes(axis_name):
+        place = place * _size(lanes) + lanes
+    return place

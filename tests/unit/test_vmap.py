@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,69 @@ def test_nested_names() -> None:
     f = lambda x: fg.psum(x, "rows") + 10 * fg.psum(x, "columns")
     got = fg.vmap(fg.vmap(f, axis_name="columns"), axis_name="rows")(X)
     same(got, X.sum(0) + 10 * X.sum(1)[:, None])
+
+
+SEVERAL: dict[str, Callable[[Any, Any, Any], Callable[[Any], Any]]] = {
+    "psum": lambda m, np, names: lambda x: np.tanh(x) * m.psum(x * x, names),
+    "pmean": lambda m, np, names: lambda x: x * m.pmean(np.sin(x), names),
+    "size": lambda m, np, names: lambda x: x / m.psum(1.0, names),
+    "gather": lambda m, np, names: lambda x: np.cumsum(m.all_gather(x, names) ** 2, 0)[2] * x,
+    "gather1": lambda m, np, names: lambda x: m.all_gather(x, names, axis=1)[:, 1] * x,
+    "number": lambda m, np, names: lambda x: x * m.axis_index(names),
+    "mixed": lambda m, np, names: lambda x: m.psum(x, names) * m.psum(x, "i") / m.pmean(x, "j"),
+}
+CUBE = RNG.standard_normal((2, 3, 4)) + 3
+
+
+def _twice(m: Any, f: Any) -> Any:
+    return m.vmap(m.vmap(f, axis_name="j"), axis_name="i")
+
+
+@pytest.mark.parametrize("names", [("i", "j"), ("j", "i"), ("j",)])
+@pytest.mark.parametrize("name", SEVERAL)
+def test_collectives_over_several_axes_are_those_of_jax(name: str, names: Any) -> None:
+    jax = pytest.importorskip("jax")
+
+    def gathered(x: Any, names: Any, axis: int = 0) -> Any:  # JAX's own fails for several
+        for one in reversed(names):
+            y = jax.lax.all_gather(x, one, axis=axis)
+            x = y if one == names[-1] else y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        return x
+
+    lax = SimpleNamespace(**{**vars(jax.lax), "all_gather": gathered})
+    ours, theirs = SEVERAL[name](fg, np, names), SEVERAL[name](lax, jax.numpy, names)
+    f, g = _twice(fg, ours), _twice(jax, theirs)
+    weights = np.sin(np.arange(24.0)).reshape(2, 3, 4)
+    modes: list[Callable[[Any, Any], Any]] = [
+        lambda m, f: f,
+        lambda m, f: m.grad(lambda x: (f(x) ** 2 * weights).sum()),
+        lambda m, f: lambda x: m.jvp(f, (x,), (weights,))[1],
+        lambda m, f: lambda x: m.jvp(m.grad(lambda x: (f(x) ** 2).sum()), (x,), (weights,))[1],
+    ]
+    for mode in modes:
+        wanted = mode(jax, g)(CUBE)
+        for run in (lambda f: f, fg.jit, lambda f: fg.jit(f, backend="xla")):
+            same(run(mode(fg, f))(CUBE), wanted, 1e-9)
+    inner = _twice(fg, fg.jit(ours))
+    same(inner(CUBE), g(CUBE))
+    inside = lambda m, f: _twice(m, lambda x: m.vjp(f, x)[1](x)[0])(CUBE)
+    same(inside(fg, ours), inside(jax, theirs), 1e-9)
+
+
+def test_extremes_over_several_axes() -> None:
+    for names, axes in ((("i", "j"), (0, 1)), (("j",), (1,)), (["j", "i"], (0, 1))):
+        f = _twice(fg, lambda x, names=names: fg.pmax(x, names) - 2 * fg.pmin(x, names))
+        wanted = CUBE.max(axes, keepdims=True) - 2 * CUBE.min(axes, keepdims=True)
+        same(f(CUBE), np.broadcast_to(wanted, CUBE.shape))
+
+
+def test_names_of_several_axes_that_do_not_fit() -> None:
+    same(fg.vmap(lambda x: fg.psum(x, ("a", 1)), axis_name=("a", 1))(X), np.tile(X.sum(0), (3, 1)))
+    same(_twice(fg, lambda x: fg.psum(x, ()))(CUBE), CUBE)
+    with pytest.raises(BatchAxisError, match=r"axis twice: \('i', 'i'\)"):
+        _twice(fg, lambda x: fg.psum(x, ("i", "i")))(CUBE)
+    with pytest.raises(BatchAxisError, match="no batch axis named 'k'"):
+        _twice(fg, lambda x: fg.psum(x, ("i", "k")))(CUBE)
 
 
 # --- nesting -------------------------------------------------------------------------------------
