@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 import funcgraph.numpy as fnp
-from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import MissingPackageError, ShapeError
 from funcgraph.nn.layer import Layer, fn
+from funcgraph.numpy._exponentials import weighted_sum
 from funcgraph.ops import activations as rules
-from funcgraph.ops.structural import normalize_axis, where
+from funcgraph.ops.structural import cast, normalize_axis, where
 from funcgraph.transforms.linear import stop_gradient
 
 __all__ = [
@@ -326,29 +327,50 @@ def log_softmax(x: Any, axis: int = -1, where: Any = None) -> Any:
     return rules.log_softmax(_masked(x, where), axis=_axis(x, axis))
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False, where: Any = None) -> Any:
-    """Return log Σ exp(x) along axes, without overflow.
+def logsumexp(
+    a: Any,
+    axis: Any = None,
+    b: Any = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: Any = None,
+) -> Any:
+    """Return log Σ b exp(a) along axes, without overflow.
 
     Args:
-      x: Array, floating point.
+      a: Array.
       axis: An axis, a tuple of axes, or None: all.
+      b: Weights, of a shape that broadcasts with a. None: 1.
       keepdims: Whether the axes stay, with length 1.
-      where: Bool array that broadcasts with x: what counts. None: everything.
+      return_sign: Whether to return (log |Σ|, the sign of Σ). Otherwise a negative sum gives nan.
+      where: Bool array that broadcasts with a: what counts. None: everything.
 
     Returns:
-      Array of the dtype of x without the axes.
+      Array of the floating dtype of a and b without the axes; two of them if `return_sign`.
 
     Example:
       >>> import numpy as np
       >>> logsumexp(np.array([1000.0, 1000.0])).round(4)
       np.float64(1000.6931)
+
+    Source:
+      jax.nn.logsumexp.
     """
-    x = _masked(x, where)
-    largest = stop_gradient(fnp.max(x, axis=axis, keepdims=True))
-    total = fnp.sum(fnp.exp(x - _finite(largest)), axis=axis, keepdims=True)
+    a = fnp.asarray(a)
+    a = _masked(a if is_inexact(dtype_of(a)) else cast(a, np.float64), where)
+    if b is not None or return_sign or dtype_of(a).kind == "c":
+        b = b if b is None or where is None else _chosen(where, b)
+        return weighted_sum(a, axis, b, keepdims, return_sign)
+    largest = stop_gradient(fnp.max(a, axis=axis, keepdims=True))
+    total = fnp.sum(fnp.exp(a - _finite(largest)), axis=axis, keepdims=True)
     # The sum is at least 1, or 0 where all terms are -inf, as is the largest then.
     out = fnp.log(fnp.maximum(total, _same(0.5, total))) + largest
     return out if keepdims else fnp.squeeze(out, axis=axis)
+
+
+def _chosen(where_: Any, b: Any) -> Any:
+    """Return weights, 0 where the mask is false."""
+    return where(where_, b, 0)
 
 
 def _finite(x: Any) -> Any:

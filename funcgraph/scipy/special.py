@@ -23,10 +23,11 @@ from funcgraph.core.primitive import Elementwise, Primitive
 from funcgraph.core.trace import KIND
 from funcgraph.numpy import elementwise as fnp
 from funcgraph.numpy import reductions as red
+from funcgraph.numpy._exponentials import largest, weighted_sum
 from funcgraph.numpy._register import function
 from funcgraph.numpy.creation import as_array
 from funcgraph.ops import elementwise as ew
-from funcgraph.ops.elementwise import absolute, equal, exp, greater_equal, log, real_dtype
+from funcgraph.ops.elementwise import equal, exp, greater_equal, log, real_dtype
 from funcgraph.ops.structural import cast, where
 from funcgraph.scipy import _primitives
 from funcgraph.scipy._primitives import *  # noqa: F403
@@ -58,26 +59,6 @@ def _scipy(name: str) -> Any:
 # --- sums of exponentials ------------------------------------------------------------------------
 
 
-def _largest(x: Any, axis: Any) -> Any:
-    """Return the maximum along axes as a constant, 0 where it is infinite; axes are kept."""
-    largest = stop_gradient(red.max(fnp.real(x), axis=axis, keepdims=True))
-    return where(ew.isfinite(largest), largest, dtype_of(largest).type(0))
-
-
-def _weighted(a: Any, b: Any, axis: Any) -> tuple[Any, Any]:
-    """Return the largest a of weight other than 0, and a, limited where the weight is 0.
-
-    There a may be anything, also infinite, and does not count; but the derivative by the weight,
-    exp(a), is right as long as it does not overflow.
-    """
-    zero, dtype = equal(b, 0), dtype_of(a)
-    shift = _largest(where(zero, dtype.type(-np.inf), a), axis)
-    if ew.is_complex(a):
-        return shift, where(zero, dtype.type(-np.inf), a)
-    margin = float(np.log(np.finfo(dtype).max)) / 2
-    return shift, where(zero, ew.fmin(a, shift + margin), a)
-
-
 @_scipy("logsumexp")
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
@@ -91,22 +72,7 @@ def logsumexp(
       keepdims: Whether the reduced axes stay, with length 1.
       return_sign: Whether to return (log |Σ|, sign of Σ) instead.
     """
-    a = as_array(a)
-    if b is None:
-        shift = _largest(a, axis)
-        terms = exp(a - shift)
-    else:
-        b = as_array(b)
-        shift, a = _weighted(a, b, axis)
-        terms = b * exp(a - shift)
-    total = red.sum(terms, axis=axis, keepdims=keepdims)
-    if not keepdims:
-        shift = red.sum(shift, axis=axis)  # of one element: drops the axes
-    if not return_sign:
-        return log(total) + shift
-    size = absolute(total)
-    sign = total / where(equal(size, 0), 1, size) if ew.is_complex(total) else ew.sign(total)
-    return log(size) + shift, sign
+    return weighted_sum(a, axis, b, keepdims, return_sign)
 
 
 @_scipy("softmax")
@@ -121,7 +87,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
 def log_softmax(x: Any, axis: Any = None) -> Any:
     """Return x - log Σ exp(x), the sum along axes (None: all)."""
     x = as_array(x)
-    shifted = x - _largest(x, axis)
+    shifted = x - largest(x, axis)
     return shifted - log(red.sum(exp(shifted), axis=axis, keepdims=True))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -73,9 +77,50 @@ def test_logsumexp():
     x = np.array([[1e3, 1e3 - 1], [-np.inf, 2.0]])
     for axis in (None, 0, 1, -1, (0, 1)):
         close(nn.logsumexp(x, axis), jax.nn.logsumexp(x, axis))
-        close(nn.logsumexp(x, axis, True), jax.nn.logsumexp(x, axis, keepdims=True))
+        close(nn.logsumexp(x, axis, keepdims=True), jax.nn.logsumexp(x, axis, keepdims=True))
     close(fg.grad(nn.logsumexp)(x[0]), jax.jit(jax.grad(jax.nn.logsumexp))(x[0]))
     assert nn.logsumexp(np.full(2, -np.inf)) == -np.inf
+
+
+SUMS = {
+    "weights": lambda m, a, b: m.logsumexp(a, 1, b),
+    "all": lambda m, a, b: m.logsumexp(a, None, b, True),
+    "sign": lambda m, a, b: m.logsumexp(a, 0, b - 1, True, True),
+    "sign alone": lambda m, a, b: m.logsumexp(a, (0, 1), return_sign=True),
+    "where": lambda m, a, b: m.logsumexp(a, 1, b, where=MASK),
+    "where alone": lambda m, a, b: m.logsumexp(a, -1, None, False, False, MASK) + b.sum(),
+    "a row of weights": lambda m, a, b: m.logsumexp(a, axis=0, b=b[0]),
+    "negative": lambda m, a, b: m.logsumexp(a, 1, -b, return_sign=True)[0],
+}
+MASK = np.array([[True, False, True], [True, True, False]])
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_logsumexp_takes_what_jax_s_does(name):
+    a, b = np.random.default_rng(2).normal(size=(2, 2, 3))
+    b, f = abs(b) + 0.1, SUMS[name]
+    ours, theirs = (lambda a, b, m=m: f(m, a, b) for m in (nn, jax.nn))
+    first = lambda f: lambda *x: jax.tree.leaves(f(*x))[0].sum()
+    for each in (
+        lambda m, f: f,
+        lambda m, f: m.grad(first(f), (0, 1)),
+        lambda m, f: lambda a, b: m.jvp(first(f), (a, b), (b, a))[1],
+        lambda m, f: m.jacfwd(m.grad(first(f), (0, 1)), (0, 1)),
+        lambda m, f: lambda a, b: m.vmap(f, (0, None))(a * np.ones((2, 1, 1)), b),
+    ):
+        wanted = jax.tree.leaves(jax.jit(each(jax, theirs))(a, b))
+        for run in (lambda f: f, fg.jit, partial(fg.jit, backend="xla")):
+            for y, z in zip(fg.tree.leaves(run(each(fg, ours))(a, b)), wanted, strict=True):
+                close(y, z, 1e-9)
+
+
+def test_logsumexp_of_other_numbers():
+    for x, b in ((np.arange(3), None), (np.array([1 + 2j, 2.0]), None), (np.arange(3), 2)):
+        close(nn.logsumexp(x, b=b), jax.nn.logsumexp(x, b=b))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(nn.logsumexp(np.ones(2), b=-np.ones(2)))
+    row = np.array([1.0, np.nan, np.inf])
+    close(nn.logsumexp(row, b=row, where=[True, False, False]), 1.0)
 
 
 def test_gates():
@@ -100,3 +145,26 @@ def test_functions_are_layers():
     shape, _ = model.init(fg.random.key(0), (-1, 3))
     assert shape == (-1, 2)
     assert model.nodes == ("dense", "relu", "swiglu", "leaky_relu")
+
+
+@pytest.mark.parametrize(
+    ("module", "theirs"),
+    [
+        ("funcgraph.nn", "jax.nn"),
+        ("funcgraph.nn.initializers", "jax.nn.initializers"),
+        ("funcgraph.random", "jax.random"),
+        ("funcgraph.losses", "optax.losses"),
+        ("funcgraph.optim", "optax"),
+    ],
+)
+def test_no_place_of_an_argument_means_something_else_than_in_jax(module, theirs):
+    ours, theirs = import_module(module), import_module(theirs)
+    names = [n for n in ours.__all__ if callable(getattr(theirs, n, None))]
+    assert len(names) > 4
+    for name in names:
+        f, g = getattr(ours, name), getattr(theirs, name)
+        if isinstance(f, type) or isinstance(g, type):
+            continue
+        pairs = zip(inspect.signature(f).parameters, inspect.signature(g).parameters, strict=False)
+        both = {*inspect.signature(f).parameters} & {*inspect.signature(g).parameters}
+        assert all(a == b for a, b in pairs if a in both or b in both), name
