@@ -362,11 +362,28 @@ def _position(name: str) -> Primitive:
     return Primitive(
         name,
         lambda x, axis: function(x, axis=axis),
-        lambda jax, x, axis: getattr(jax.numpy, name)(x, axis=axis),
+        lambda jax, x, axis: _jax_position(jax.numpy, name, jax.numpy.asarray(x), axis),
         lambda x, axis: _aval_position(name, x, axis),
         Zero(),
         shifted,
     )
+
+
+def _jax_position(jnp: Any, name: str, x: Any, axis: int) -> Any:
+    """Return the position as JAX does; of complex numbers, where it has none, in NumPy's order.
+
+    They are compared by real parts, then by imaginary ones; the first nan is before them all.
+    """
+    if not jnp.iscomplexobj(x):
+        return getattr(jnp, name)(x, axis=axis)
+    extreme, least = (jnp.max, -np.inf) if name.endswith("max") else (jnp.min, np.inf)
+    nan = jnp.isnan(x)
+    if name.startswith("nan"):
+        x, nan = jnp.where(nan, least, x), jnp.zeros_like(nan)
+    here = x.real == extreme(x.real, axis=axis, keepdims=True)
+    imag = jnp.where(here, x.imag, least)
+    here &= imag == extreme(imag, axis=axis, keepdims=True)
+    return jnp.argmax(jnp.where(jnp.any(nan, axis=axis, keepdims=True), nan, here), axis=axis)
 
 
 def _aval_position(name: str, x: Aval, axis: int) -> Aval:

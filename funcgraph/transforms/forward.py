@@ -132,7 +132,11 @@ class Forward(Trace):
                 return y
             shape = None if primitive.many else shape_of(y)
             with np.errstate(all="ignore"):
-                t = push(primitive, y, shape, values, tangents, attrs, self.safe)
+                try:
+                    t = push(primitive, y, shape, values, tangents, attrs, self.safe)
+                except (ZeroDivisionError, OverflowError):  # of Python's numbers
+                    values, tangents = _of_numpy(values), _of_numpy(tangents)
+                    t = push(primitive, y, shape, values, tangents, attrs, self.safe)
         if primitive.augment is not None:
             refuse_closures(self, primitive, attrs, y)
         if primitive.many:
@@ -142,6 +146,11 @@ class Forward(Trace):
         if t is None:
             return y
         return ForwardTracer(y, fit_dtype(t, dtype_of(y), self.safe), self)
+
+
+def _of_numpy(xs: list[Any]) -> list[Any]:
+    """Return Python's numbers as NumPy's, whose operations give inf and nan instead of errors."""
+    return [np.asarray(x)[()] if type(x) in (int, float, complex) else x for x in xs]
 
 
 def _sum_of(rules: Any, da: Any, db: Any, y: Any, a: Any, b: Any) -> Any:

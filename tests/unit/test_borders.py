@@ -127,6 +127,17 @@ def test_switch_clamps_numbers_of_any_size() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["argmax", "argmin", "nanargmax", "nanargmin"])
+def test_positions_of_complex_numbers(name: str, backend: str) -> None:
+    order = np.random.default_rng(0)
+    parts = np.array([0.0, 1.0, 2.0, np.nan, np.inf, -np.inf])
+    z = order.choice(parts, (30, 8)).view(complex)
+    z[:, 0] = 1
+    run = jit_of(lambda z: getattr(np, name)(z, axis=1), backend)
+    np.testing.assert_array_equal(run(z), getattr(np, name)(z, axis=1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_static_arguments_that_are_equal_but_of_other_types(backend: str) -> None:
     f = jit_of(lambda x, n: x * n[0], backend, static_argnums=1)
     i = np.arange(3, dtype=np.int32)

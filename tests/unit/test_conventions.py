@@ -38,6 +38,7 @@ KINKS = [
     Row("np.maximum(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
     Row("np.minimum(x, 0.0)", 0.0, 0.5, 0.5, "0.5", "ties share"),
     Row("np.fmax(x, 0.0)", 0.0, 0.0, 0.0, "0.5", "the second of equals is chosen"),
+    Row("np.fmin(x, 0.0)", 0.0, 0.0, 0.0, "0.5"),
     Row("np.clip(x, 0.0, 1.0)", 0.0, 0.5, 0.5, "1", "maximum, then minimum"),
     Row("nn.relu(x)", 0.0, 0.0, 0.0, "0"),
     Row("nn.relu6(x)", 6.0, 0.0, 0.0, "0"),
@@ -49,6 +50,20 @@ KINKS = [
     Row("np.sign(x)", 0.0, 0.0, 0.0, "0"),
     Row("np.round(x)", 0.5, 0.0, 0.0, "0"),
     Row("np.floor(x)", 1.0, 0.0, 0.0, "0"),
+    Row("np.heaviside(x, 0.5)", 0.0, 0.0, 0.0, "none"),
+    Row("np.heaviside(0.0, x)", 0.5, 1.0, 1.0, "none", "it is the value there"),
+    Row("np.copysign(x, 1.0)", 0.0, 1.0, 1.0, "0", "the derivative from the right"),
+    Row("np.copysign(x, -1.0)", 0.0, -1.0, -1.0, "0"),
+    Row("np.copysign(2.0, x)", 0.0, 0.0, 0.0, "0"),
+    Row("np.remainder(x, 3.0)", 3.0, 1.0, 1.0, "1"),
+    Row("np.remainder(6.0, x)", 3.0, -2.0, -2.0, "-2", "-floor(6 / x)"),
+    Row("np.fmod(x, 3.0)", 3.0, 1.0, 1.0, "1"),
+    Row("np.fmod(-6.0, x)", 3.0, 2.0, 2.0, "2", "-trunc(-6 / x)"),
+    Row("np.remainder(1.0, x)", 0.0, -INF, -INF, "-inf"),
+    Row("np.fmod(1.0, x)", 0.0, -INF, -INF, "-inf"),
+    Row("np.floor_divide(x, 3.0)", 3.0, 0.0, 0.0, "0"),
+    Row("np.arctan2(x, -1.0)", 0.0, -1.0, -1.0, "-1", "on the cut"),
+    Row("np.hypot(x, 3.0)", 0.0, 0.0, 0.0, "0"),
     Row("np.prod(x)", [0.0, 2.0, 0.0], [0, 0, 0], [0, 0, 0], "0, 0, 0"),
     Row("np.prod(x)", [0.0, 2.0, 3.0], [6, 0, 0], [6, 0, 0], "6, 0, 0"),
     Row("np.sqrt(x)", 0.0, INF, INF, "inf", "a true infinity stays"),
@@ -76,6 +91,9 @@ FINITE = [
     Row("np.std(x)", [1.0, 1.0], [0, 0], [NAN, NAN], "nan, nan", "subgradient"),
     Row("x**0.0", 0.0, 0.0, NAN, "0"),
     Row("np.arctan2(x, 0.0 * x)", 0.0, 0.0, NAN, "nan", "the midpoint of all directions"),
+    Row("np.arctan2(0.0 * x, x)", 0.0, 0.0, NAN, "nan"),
+    Row("np.angle(x)", 0.0, 0.0, NAN, "0"),
+    Row("np.logaddexp2(x, -np.inf)", -INF, 0.5, NAN, "nan"),
     Row("np.logaddexp(x, -np.inf)", -INF, 0.5, NAN, "nan", "both sides equal: they share"),
     Row("x * np.log(x) * 0.0", 0.0, 0.0, NAN, "nan"),
     Row("np.sinc(x)", 0.0, 0.0, 0.0, "0", "the series at 0"),
@@ -101,6 +119,7 @@ DIFFERENT = [
         "JAX 0.10's has the wrong sign where Re x < 0",
         (0, 10),
     ),
+    Row("np.logaddexp(x, np.inf)", INF, 0.5, 1.0, "nan", "JAX's two derivatives add up to 2"),
     Row("np.sum(np.unique(x) ** 2)", [1.0, 2.0, 2.0], [2, 4, 0], [0, 0, 0], "none", "a gather"),
     Row(
         "np.quantile(x, 0.5, method='nearest')",
@@ -153,6 +172,36 @@ def test_undefined_rows_in_forward_mode_and_compiled(row):
     with np.errstate(all="ignore"):
         for derivative in (pushed, fg.jit(pushed), fg.jit(fg.grad(f)), fg.grad(fg.jit(f))):
             assert np.isnan(derivative(x))
+
+
+REAL = [r for r in KINKS + DIFFERENT if np.isrealobj(r.at) and "unique" not in r.code]
+
+
+@pytest.mark.filterwarnings("ignore::funcgraph.errors.GradientDisconnected")
+@pytest.mark.parametrize("row", REAL, ids=lambda r: f"{r.code} at {r.at}")
+def test_kinks_in_every_mode(row):
+    f = eval(f"lambda x: {row.code}", {"np": np, "nn": fg.nn})
+    x = np.asarray(row.at)[()] if not isinstance(row.at, list) else np.asarray(row.at)
+    pushed = lambda x: fg.jvp(f, (x,), (np.ones_like(x),))[1]
+    with np.errstate(all="ignore"):
+        lanes = fg.vmap(fg.grad(f))(np.stack([x, x]))
+        np.testing.assert_allclose(pushed(x), np.sum(row.ours), rtol=1e-12)
+        np.testing.assert_allclose(lanes, np.stack([row.ours, row.ours]), rtol=1e-12)
+        for backend in ("numpy", "xla"):
+            np.testing.assert_allclose(fg.jit(fg.grad(f), backend=backend)(x), row.ours, rtol=1e-12)
+            np.testing.assert_allclose(fg.jit(pushed, backend=backend)(x), np.sum(row.ours))
+
+
+def test_numbers_of_python_have_the_derivatives_of_numpy_s():
+    """Python raises an error where NumPy's result is infinite."""
+    one = (1.0,)
+    with np.errstate(all="ignore"):
+        assert fg.grad(np.fmod, 1)(1.0, 0.0) == -INF
+        assert fg.jvp(np.fmod, (1.0, 0.0), (0.0, 1.0))[1] == -INF
+        assert fg.jvp(np.log, (0.0,), one)[1] == INF
+        assert fg.jvp(lambda x: 2.0 / x, (0.0,), one)[1] == -INF
+        assert fg.jvp(lambda x: x / 0.0, one, one)[1] == INF
+        assert fg.jvp(np.cbrt, (0.0,), one)[1] == INF
 
 
 def _text(value: Any) -> str:

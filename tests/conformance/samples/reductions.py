@@ -73,6 +73,11 @@ RUNNING = [
     Sample((real(1),), {"axis": 0}),
     Sample((np.zeros((0, 3)),), {"axis": 0}, jax=False),
 ]
+# JAX has no rule for the positions of complex numbers, which NumPy orders.
+COMPLEX = [
+    constant(np.array([[1 + 2j, 1 - 7j, 3 - 1j], [3 + 1j, 0.0, 3 + 1j]]), axis=axis)
+    for axis in (0, 1)
+]
 POSITIONS = [constant(V, axis=0), *[constant(TIES, axis=k) for k in (0, 1)], constant(A, axis=1)]
 TRUTH = [constant(TIES, axes=axes) for axes in ((0,), (1,), (0, 1), ())]
 
@@ -105,10 +110,10 @@ SAMPLES = {
         Sample((V, real(5)), {"axis": 0}, diff=()),
         Sample((TIES, M), {"axis": 1}, diff=()),
     ],
-    "argmax": POSITIONS,
-    "argmin": POSITIONS,
-    "nanargmax": [*POSITIONS, constant(np.array([[1.0, np.nan, 2.0]]), axis=1)],
-    "nanargmin": [*POSITIONS, constant(np.array([[1.0, np.nan, 2.0]]), axis=1)],
+    "argmax": [*POSITIONS, *COMPLEX],
+    "argmin": [*POSITIONS, *COMPLEX],
+    "nanargmax": [*POSITIONS, *COMPLEX, constant(np.array([[1.0, np.nan, 2.0]]), axis=1)],
+    "nanargmin": [*POSITIONS, *COMPLEX, constant(np.array([[1.0, np.nan, 2.0]]), axis=1)],
     "reduce_all": TRUTH,
     "reduce_any": TRUTH,
     "count_nonzero": TRUTH,
