@@ -16,6 +16,7 @@ from funcgraph import tree
 from funcgraph.control.checkpoint import checkpoint
 from funcgraph.control.eager import is_unknown
 from funcgraph.control.lanes import crosses_lanes
+from funcgraph.control.numbers import as_numbers
 from funcgraph.control.scan import scan_primitive
 from funcgraph.control.types import carried, common_length, settled, strengthen, strong
 from funcgraph.control.while_ import while_primitive
@@ -318,7 +319,7 @@ def while_loop(
     step = lambda c: (run(body_fun, (c,), {}),)  # noqa: E731
     carry, steps, out = init_val, 0, None
     while not is_staging():
-        going = run(cond_fun, (carry,), {})
+        going = run(cond_fun, (carry if steps else as_numbers(carry),), {})
         if is_unknown(going):
             break
         if not _as_bool(going) or steps == max_steps:

@@ -1,6 +1,6 @@
 """Types of carries and branches: what Python numbers become, and checks that name the leaf.
 
-May import `core`, `ops`, `tree`.
+May import `core`, `ops`, `tree`, `control.numbers`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgraph import tree
+from funcgraph.control.numbers import as_numbers, without_numbers
 from funcgraph.core.aval import Aval, aval_of, dtype_of, promote, shape_of
 from funcgraph.errors import CarryTypeError
 from funcgraph.ops.structural import cast
@@ -61,7 +62,7 @@ def settled(carry: Any, step: Callable[[Any], tuple[Any, ...]]) -> tuple[Any, An
     if all(a.weak is None for a in avals):
         return tree.map(strengthen, carry), None
     types = avals
-    ready, out = carry, step(carry)
+    ready, out = carry, without_numbers(step(as_numbers(carry)))
     while True:
         new, found = tree.flatten(out[0])
         if found == structure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,81 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
     "bool": lambda m: lambda x: m.scan(lambda c, x: (c | (x > 0), c), False, x),
     "floor": lambda m: lambda x: m.scan(lambda c, x: (c // 2 + x, c), 5, x),
 }
+
+
+STEPS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "not": (True, lambda c: ~c),
+    "quotient": (1.0, lambda c: c / (c - 1.0)),
+    "quotient of a constant": (0.0, lambda c: 1 / c),
+    "rest": (1, lambda c: c % (c - 1)),
+    "root of a negative number": (-2.0, lambda c: c**0.5),
+    "overflow": (1e300, lambda c: c**2),
+    "overflow of an integer": (2**62, lambda c: c * 4 + c),
+    "shift": (1, lambda c: c << 63),
+    "complex quotient": (1j, lambda c: c / (c - 1j)),
+    "class": (0, lambda c: c + (1 if isinstance(c, int) else 2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", STEPS)
+def test_the_first_step_computes_as_numpy(name: str) -> None:
+    """Not with Python's numbers: no ZeroDivisionError, no complex root, no endless integers."""
+    start, f = STEPS[name]
+    loops: list[Callable[[Any, Any], Any]] = [
+        lambda m, c: m.scan(lambda c, _: (f(c), c), c, None, 3),
+        lambda m, c: m.fori_loop(0, 2, lambda i, c: (f(c[0]), c[1]), (c, 0.0)),
+        lambda m, c: m.while_loop(lambda s: s[1] < 2, lambda s: (f(s[0]), s[1] + 1), (c, 0)),
+    ]
+    for loop in loops:
+        wanted = loop(lax, start)
+        for run in RUNS:
+            got = run(lambda loop=loop: loop(fg, start))()
+            same(got, wanted)
+            kinds = [np.asarray(x).dtype for x in fg.tree.leaves(got)]
+            assert kinds == [np.asarray(x).dtype for x in fg.tree.leaves(wanted)]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_conditions_of_the_first_step_compute_as_numpy() -> None:
+    assert fg.while_loop(lambda c: 1 / c > 2, lambda c: c + 1, 0) == 1
+
+
+def test_numbers_of_the_first_step_are_still_numbers_to_python() -> None:
+    seen = []
+
+    def step(c: Any, x: Any) -> tuple[Any, Any]:
+        n, z = c
+        seen.append((float(z), math.sqrt(z), f"{z:.1f}", len(range(n)), "abc"[n], int(z)))
+        many = np.stack([z, z + x]), np.zeros(n), np.full(2, z), z.item() + complex(z)
+        assert all(np.isfinite(a).all() for a in many) and np.sin(z) < 2 and F32[n] == 1
+        return (n + 1, np.add(z, x, dtype=float)), np.asarray(z)
+
+    (n, z), ys = fg.scan(step, (1, 4.0), np.array([5.0]))
+    assert (n, z) == (2, 9) and ys == [4] and seen == [(4.0, 2.0, "4.0", 1, "b", 4)]
+    kept = fg.scan(lambda c, x: (c, repr(c)) and (c, c), 2.5, None, 2)
+    same(kept, (2.5, np.full(2, 2.5)))
+
+
+def test_other_transformations_inside_the_first_step() -> None:
+    f = lambda c: c * fg.grad(lambda c: c**3 + c)(c) + fg.jit(np.tanh)(c)
+    g = lambda c: fg.fori_loop(
+        0, 2, lambda i, c: f(c), fg.scan(lambda a, _: (a + c, c), 0, None, 2)[0]
+    )
+    for run in RUNS:
+        same(run(lambda: g(0.5))(), g(np.float64(0.5)))
+        same(
+            run(lambda: fg.scan(lambda c, _: (g(c), c), 0.1, None, 1))(),
+            (g(np.float64(0.1)), np.array([0.1])),
+        )
+    same(
+        fg.grad(lambda w: fg.fori_loop(0, 2, lambda i, c: f(c) * w, 0.3))(1.0),
+        jax.grad(
+            lambda w: lax.fori_loop(
+                0, 2, lambda i, c: (c * (3 * c**2 + 1) + jax.numpy.tanh(c)) * w, 0.3
+            )
+        )(1.0),
+    )
 
 
 @pytest.mark.parametrize("run", RUNS)
