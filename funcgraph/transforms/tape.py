@@ -278,6 +278,8 @@ class Cotangents:
             total = slots[slot] = previous + ct
             if type(total) is _ndarray:
                 self.owned.add(slot)
+            else:  # a sum of arrays without axes is a number
+                self.owned.discard(slot)
 
     def add_read(self, slot: int, entry: Any, ct: Any, safe: bool) -> bool:
         """Add the cotangent of an indexing operation; return False if it must be made dense."""

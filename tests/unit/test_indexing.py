@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,16 @@ def test_errors_are_numpys(idx: Any) -> None:
     with pytest.raises(IndexError) as traced:
         fg.grad(lambda x: x[idx].sum())(X)
     assert str(traced.value) == str(plain.value)
+
+
+@pytest.mark.parametrize("x", [2.0, np.float32(2), np.array(2.0)])
+def test_numbers_that_are_read_and_used(x: Any) -> None:
+    """Their cotangents are numbers and arrays without axes, in every order."""
+    uses = [lambda x: x[()], lambda x: x * 2.0, lambda x: np.sum(np.broadcast_to(x, (3,)))]
+    slopes = [1, 2, 3]
+    for order in itertools.product(range(3), repeat=3):
+        got = fg.grad(lambda x, order=order: sum(uses[k](fnp.asarray(x)) for k in order))(x)
+        assert got == sum(slopes[k] for k in order) and type(got) is type(x)
 
 
 def test_a_traced_float_is_no_index() -> None:

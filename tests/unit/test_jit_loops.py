@@ -265,3 +265,39 @@ def test_long_loops_over_floats_are_run_in_pieces(length: int, reverse: bool) ->
     for a, b in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [2, 20])
+def test_carries_that_are_passed_on(dtype: str, n: int) -> None:
+    """A carry may be read three steps later, at another place: its memory is not written."""
+
+    def delays(c: Any, xs: Any) -> Any:
+        def step(c: Any, x: Any) -> Any:
+            new = np.tanh(c[3] + x * c[0])
+            return (new, c[0][::-1], c[1], c[2]), (c[3][::-1], np.sum(c[2]))
+
+        return fg.scan(step, (c, 2 * c, 3 * c, 4 * c), xs)
+
+    def total(c: Any, xs: Any) -> Any:
+        return sum(np.sum(np.sin(x)) for x in fg.tree.leaves(delays(c, xs)))
+
+    c, xs = np.linspace(-1, 1, n).astype(dtype), np.linspace(0.5, 1.5, 9).astype(dtype)
+    rtol = 1e-4 if dtype == "float32" else 1e-12
+    for f in (delays, fg.grad(total, (0, 1)), lambda c, xs: fg.jvp(delays, (c, xs), (c, xs))):
+        got, wanted = fg.jit(f)(c, xs), f(c, xs)
+        for a, b in zip(fg.tree.leaves(got), fg.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+def test_numbers_that_are_views_of_a_carry() -> None:
+    f = lambda c, xs: fg.scan(lambda c, x: (c * x + 1, np.reshape(c[:1], ())), c, xs)
+    xs = np.arange(1.0, 6.0)
+    np.testing.assert_array_equal(fg.jit(f)(np.ones(20), xs)[1], [1, 2, 5, 16, 65])
+
+
+def test_a_constant_that_a_loop_ends_with_is_not_handed_out() -> None:
+    known = np.arange(20.0)
+    f = fg.jit(lambda c, xs: fg.scan(lambda c, x: ((c[0] * x, np.sin(known)), None), (c, c), xs)[0])
+    f(np.ones(20), np.ones(3))[1][:] = 7
+    np.testing.assert_array_equal(f(np.ones(20), np.ones(3))[1], np.sin(known))

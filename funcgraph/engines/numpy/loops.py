@@ -178,7 +178,7 @@ def _array_loop(
         for j, stack in zip(steps.before.values(), chained, strict=True):
             ys = [stack[first] if steps.before.get(k) == j else y for k, y in enumerate(ys)]
             ys = [stack[second] if steps.after.get(k) == j else y for k, y in enumerate(ys)]
-        return (*_own(end, args), *ys)
+        return (*_own(end, (*args, *program.graph.constants.values())), *ys)
 
     return run
 

@@ -81,7 +81,7 @@ class Steps:
         targets = [self.target(o.places) for o in writer.plan.outputs]
         carried = [j for j, row in enumerate(targets) if row is None]
         where = [f"o{j}" if row is None else row for j, row in enumerate(targets)]
-        ends = [writer.text(v) for v in graph.outputs[:n]]
+        ends = self.ends(writer)
         for j in self.before.values():
             ends[j] = f"n{j}"
         lines = [*writer.lines, *self.stores(writer, {row for row in targets if row is not None})]
@@ -106,14 +106,41 @@ class Steps:
         arguments = "carry, constants, streams, length, lists, w, o, p"
         return f"def program({arguments}):\n    {text}\n    return {_tuple(names[:n])}\n"
 
+    def ends(self, writer: Any) -> list[str]:
+        """Return the carries behind a step; copies of those that are carries of before.
+
+        The buffer of a carry is written again two steps later, when another one may be read there.
+        """
+        graph: Graph = writer.graph
+        outputs = graph.outputs[: self.carries]
+        sources = [writer.plan.root.get(v, v) for v in outputs]
+        place = {v: j for j, v in enumerate(graph.inputs[: self.carries])}
+
+        def is_made(v: Any) -> bool:
+            """Return whether a carry is what the step before has computed."""
+            return v in place and sources[place[v]] not in graph.inputs
+
+        pairs = zip(outputs, sources, strict=True)
+        return [_copied(writer, v) if is_made(source) else writer.text(v) for v, source in pairs]
+
     def stores(self, writer: Any, written: set[str]) -> list[str]:
         """Return the lines that collect results which are not where they stay."""
         graph: Graph = writer.graph
         ys = [writer.text(v) for v in graph.outputs[self.carries :]]
+        for k in self.listed:  # a number may be a view of memory that the next steps write
+            y = graph.outputs[self.carries + k]
+            ys[k] = ys[k] if writer.plan.root.get(y, y) is y else _copied(writer, y)
         lines = [f"a{k}({ys[k]})" for k in self.listed]
         lines += [f"r{k}[...] = {ys[k]}" for k in self.stored if f"r{k}" not in written]
         ends = [(j, writer.text(graph.outputs[j])) for j in self.before.values()]
         return lines + [f"n{j}[...] = {end}" for j, end in ends if f"n{j}" not in written]
+
+
+def _copied(writer: Any, v: Any) -> str:
+    """Return the text of a copy of a variable's value; numbers of Python need none."""
+    if v.aval.weak is not None:
+        return writer.text(v)  # type: ignore[no-any-return]
+    return f"np.array({writer.text(v)})" if v.aval.shape else f"{writer.text(v)}[()]"
 
 
 def _tuple(names: list[str]) -> str:
