@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import funcgraph as fg
+from funcgraph.engines.numpy.compile import compile_graph
+from funcgraph.transforms.arguments import all_finite
 
 BIG = np.linspace(0.0, 1.0, 40_000).reshape(200, 200)  # its first element is singular for root
 
@@ -86,3 +88,22 @@ def test_infinities_that_are_no_derivatives_are_not_looked_at() -> None:
     step = fg.jit(lambda x: (fg.grad(lambda x: np.sum(x * x))(x), 1 / x))
     np.testing.assert_array_equal(step(np.zeros(3))[1], np.full(3, np.inf))
     assert step.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("budget", [None, 10**9])
+def test_what_is_looked_at_is_not_written_over_before(budget: int | None) -> None:
+    """In a chain, programs look at its end."""
+
+    def f(x: Any, y: Any) -> Any:
+        v = np.where(x > 0, x, y)
+        return np.where(x < 1, v, 0.0)
+
+    x, y = np.full((2, 70_000), 2.0), np.ones((2, 70_000))
+    graph = fg.make_graph(f)(x, y)
+    v = next(e.outputs[0] for e in graph.equations if e.primitive.name == "where")
+    program = compile_graph(
+        graph, finite=all_finite, derivatives=(v, *graph.outputs), memory_budget=budget
+    )
+    assert program(x, y) is not None
+    x[0, 0] = np.inf  # in v, but not in the result
+    assert program(x, y) is None

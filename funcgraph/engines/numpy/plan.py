@@ -186,7 +186,9 @@ class Plan:
         """Note that a variable is in fresh memory of its own, under a name."""
         self._place[v] = name
 
-    def choose(self, k: int, e: Equation, name: str, chain: Iterable[Var] = ()) -> str:
+    def choose(
+        self, k: int, e: Equation, name: str, chain: Iterable[Var] = (), kept: Collection[Var] = ()
+    ) -> str:
         """Return where the result of equation k goes, as text; it will have a name.
 
         The name itself stands for new memory.
@@ -197,13 +199,14 @@ class Plan:
           name: The name.
           chain: What the equations of its chain read: their memory is not yet given back, but
             blocks that no later one of them reads can be written over.
+          kept: What is not written over, as it is looked at behind the chain.
         """
         (out,) = e.outputs
         leaves = out in self._handed_out or out in self._promised
         ending = [v for v in self.overwritable(e) if self._ends(v, k, out)]
         ended = [v for v in chain if self._ends(v, self.last.get(v, k), out) and self.last[v] < k]
         for v in () if out in self._rows else (*ending, *ended):
-            if v in self._place:
+            if v in self._place and v not in kept:
                 place = self._place[v]
                 if not (leaves and place.startswith("w[")):
                     del self._place[v]

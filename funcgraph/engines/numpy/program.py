@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -202,11 +202,11 @@ class _Writer:
         self._look(e.outputs)
         self._forget(self.plan.release(k))
 
-    def _place(self, k: int, e: Equation, chain: Iterable[Var] = ()) -> str:
+    def _place(self, k: int, e: Equation, **chain: Collection[Var]) -> str:
         """Return where the result of equation k goes; new memory is there from now on."""
         (out,) = e.outputs
         name = self.names[out]
-        place = self.plan.choose(k, e, name, chain)
+        place = self.plan.choose(k, e, name, **chain)
         if place == name:
             self.lines.append(f"{name} = np.empty({out.aval.shape}, {dtype_text(out.aval.dtype)})")
         return place
@@ -304,7 +304,7 @@ class _Writer:
                 block.add_up(k, e)
                 continue
             if out in stay:
-                places[out] = self._place(k, e, before)
+                places[out] = self._place(k, e, chain=before, kept=self.watched)
                 block.enter(out, places[out])
             block.write(k, e)
         self.lines += block.text()
