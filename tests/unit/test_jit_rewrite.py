@@ -75,6 +75,16 @@ def test_products_of_two_dtypes_are_not() -> None:
     np.testing.assert_allclose(fg.jit(lambda a, w: a @ w.T)(a, w), a @ w.T, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-5, 2000])
+def test_products_in_half_precision_are_scaled_behind(scale: float) -> None:
+    """A factor times the number would overflow, or lose its digits."""
+    a = (RNG.uniform(1, 2, (64, 4)) * 100).astype(np.float16)
+    b = (RNG.uniform(1, 2, (4, 64)) * 1e-3).astype(np.float16)
+    for x, y in ((a, b), (b.T, a.T)):
+        f = lambda x, y: np.float16(scale) * (x @ y)
+        np.testing.assert_array_equal(fg.jit(f)(x, y), f(x, y))
+
+
 def test_a_scaled_transpose_is_scaled_before() -> None:
     a, b = RNG.standard_normal((9, 200)), RNG.standard_normal((9, 250))
     f = lambda a, b: 0.5 * (a.T @ b)
