@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import funcgraph.numpy as fnp
-from funcgraph.core.aval import dtype_of
+from funcgraph.core.aval import dtype_of, shape_of
 from funcgraph.losses._common import check_shapes
 
 __all__ = [
@@ -165,7 +165,7 @@ def cosine_similarity(
       targets: Array of the same shape.
       epsilon: Least value of the squared lengths by which to divide.
       axis: Axis, or axes, of the vectors; None: all.
-      where: Bools: which elements count; default: all.
+      where: Bools: which elements count; default: all. Where none counts, the result is 0.
 
     Returns:
       Array without these axes.
@@ -184,6 +184,9 @@ def cosine_similarity(
         zero = dtype_of(a).type(0)
         a, b = fnp.where(where, a, zero), fnp.where(where, b, zero)
     squares = [fnp.maximum(fnp.sum(v * v, axis=axis), epsilon) for v in (a, b)]
+    if where is not None:
+        some = fnp.any(fnp.broadcast_to(where, shape_of(a)), axis=axis)
+        squares = [fnp.where(some, v, dtype_of(v).type(1)) for v in squares]
     return fnp.sum(a * b, axis=axis) / (fnp.sqrt(squares[0]) * fnp.sqrt(squares[1]))
 
 

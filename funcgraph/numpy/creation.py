@@ -110,7 +110,7 @@ def array(
 
 def _converter(numpy_function: Any, ndmin: int = 0) -> Any:
     def convert(a: Any, dtype: Any = None, *_: Any, copy: Any = None, **__: Any) -> Any:
-        return array(a, dtype, copy=bool(copy), ndmin=ndmin)
+        return array(a, dtype, copy=copy or None, ndmin=ndmin)  # None: only where it must be
 
     convert.__name__ = convert.__qualname__ = numpy_function.__name__
     convert.__doc__ = (

@@ -14,6 +14,7 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.numpy._register import concrete, function, known
 from funcgraph.numpy.creation import as_array, as_dtype, with_ndim
 from funcgraph.ops import structural as st
+from funcgraph.ops.buffers import View
 from funcgraph.ops.indexing import index
 from funcgraph.ops.structural import normalize_axes, normalize_axis
 
@@ -112,7 +113,9 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: Any = None) -> Any
 @function(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
     """Return the elements along one axis, (...) -> (size,)."""
-    return flat(with_order(as_array(a), order))
+    x = with_order(as_array(a), order)
+    # Of a part, NumPy gives a copy or a view, by how it lies in memory: it cannot be written.
+    return st.reshape(x, shape=shape_of(x)) if type(x) is View and ndim_of(x) == 1 else flat(x)
 
 
 @function(np.expand_dims)

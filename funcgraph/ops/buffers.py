@@ -34,6 +34,7 @@ __all__ = [
     "Mutable",
     "Scope",
     "Snapshot",
+    "View",
     "frozen",
     "released",
     "scope",

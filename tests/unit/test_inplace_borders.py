@@ -301,6 +301,19 @@ def test_refusals_say_what_to_do(name: str) -> None:
         fg.vjp(lambda x: (program(fnp.copy(M), x), x)[1], X)
 
 
+@pytest.mark.parametrize("value", [1.5, 2, np.float32(2), [1.0, 2.0, 3.0], np.array(0.5)], ids=repr)
+def test_ufunc_at_with_numbers(value: Any) -> None:
+    def f(x: Any) -> Any:
+        b = np.zeros_like(x)
+        np.add.at(b, np.array([0, 0, 1]), value)
+        return np.sum(b * x)
+
+    wanted = np.zeros(4)
+    np.add.at(wanted, np.array([0, 0, 1]), value)
+    np.testing.assert_array_equal(fg.grad(f)(np.ones(4)), wanted)
+    np.testing.assert_array_equal(fg.jit(fg.grad(f))(np.ones(4)), wanted)
+
+
 def test_ufunc_at_with_traced_indices() -> None:
     def f(x: Any, i: Any, ufunc: Any = np.add) -> Any:
         b = np.zeros_like(x)

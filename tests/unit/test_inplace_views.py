@@ -186,3 +186,19 @@ def test_random_programs_give_numpys_numbers_or_an_error(steps: list[Any]) -> No
             if np.allclose(near, far, rtol=1e-5, atol=1e-5):  # away from kinks of sort
                 np.testing.assert_allclose(gradient, near, rtol=1e-3, atol=1e-4)
     assert frozen(value) is value
+
+
+@pytest.mark.parametrize("part", [np.s_[::-1], np.s_[::2], np.s_[1:]])
+def test_a_part_that_is_ravelled_is_not_written(part: Any) -> None:
+    """NumPy gives a copy or a view, by how the part lies in memory."""
+
+    def f(x: Any) -> Any:
+        b = x.copy()
+        np.ravel(b[part])[0] = 5.0
+        return b
+
+    assert fg.jit(lambda x: x.copy()[part].ravel())(np.arange(4.0)).tolist() == list(
+        np.arange(4.0)[part]
+    )
+    with pytest.raises(InPlaceWriteError, match="Write into the array itself"):
+        fg.jit(f)(np.arange(4.0))

@@ -357,3 +357,11 @@ def test_messages() -> None:
         losses.top_k_accuracy(X, LABELS[:2], 2)
     with pytest.raises(DtypeError, match="integer predictions, got dtype float64"):
         losses.confusion_matrix(LABELS, X[:, 0], 5)
+
+
+def test_the_cosine_of_nothing_is_0() -> None:
+    """As optax's, whose gradient is nan there."""
+    mask = MASK & (np.arange(len(X)) != 1)[:, None]
+    f = lambda x: losses.cosine_similarity(x, Y, where=mask)
+    assert f(X)[1] == 0
+    np.testing.assert_array_equal(fg.grad(lambda x: np.sum(f(x)))(X)[1], 0)
