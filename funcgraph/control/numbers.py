@@ -26,6 +26,9 @@ class NumberTracer(ValueTracer):
         self.value = value
         self._trace = trace
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self.value)
+
     def __float__(self) -> float:  # type: ignore[override]
         return float(self.value)
 

@@ -260,6 +260,18 @@ def test_checkpoint_every_of_what_needs_values() -> None:
     assert fg.grad(g)(2.0, 3) == fg.grad(g)(2.0, None)
 
 
+def test_numbers_that_a_loop_starts_with_are_keys_and_indices() -> None:
+    names, table = ["a", "b", "c"], {0: 1, 1: 2}
+    seen = []
+
+    def body(c: Any) -> Any:
+        seen.append(names[c])
+        return table[c]
+
+    assert fg.while_loop(lambda c: c < 2, body, 0) == 2
+    assert seen == ["a", "b"]
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, "2", True])
 def test_checkpoint_every_must_be_positive(every: Any) -> None:
     with pytest.raises(ValueError, match=r"checkpoint_every must be a positive int, got"):
