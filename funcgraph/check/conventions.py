@@ -17,6 +17,7 @@ FINITE = {
     "power": "x**0.0",
     "arctan2": "np.arctan2(x, 0.0 * x)",
     "logaddexp": "np.logaddexp(x, -np.inf)",
+    "logaddexp2": "np.logaddexp2(x, -np.inf)",
     "log": "x * np.log(x) * 0.0",
 }
 UNTAKEN = {
@@ -33,7 +34,8 @@ def finite(point: Point) -> str:
     """Return what to say where ours is finite and JAX's is not."""
     singular = point.singular()
     rows = {**FINITE, **UNTAKEN} if untaken(point) else FINITE
-    limits = ("arctan2", "logaddexp", "power")  # our own rules have limits where JAX's have nan
+    # Our own rules have limits where JAX's have nan.
+    limits = ("arctan2", "logaddexp", "logaddexp2", "power")
     candidates = singular + [(n, point.line_of(n)) for n in limits if n in point.names]
     for name, line in candidates:
         if name in rows:
