@@ -174,7 +174,7 @@ def _solve(x: Avals, y: Avals, _: Any) -> float:
 
 
 def _solve_triangle(x: Avals, y: Avals, _: Any) -> float:
-    return x[1].shape[-2] * _size(y[0])
+    return x[0].shape[-1] * _size(y[0])
 
 
 _LU = _matrices(lambda m, n: m * n * n - n**3 / 3)  # 2n³/3 for square ones

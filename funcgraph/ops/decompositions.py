@@ -49,9 +49,14 @@ __all__ = [
 ]
 
 
+def conjugated(x: Any) -> Any:
+    """Return the conjugate of complex numbers, and real ones as they are."""
+    return conjugate(x) if is_complex(x) else x
+
+
 def adjoint(x: Any) -> Any:
     """Return the conjugate transpose of matrices."""
-    return matrix_transpose(conjugate(x) if is_complex(x) else x)
+    return matrix_transpose(conjugated(x))
 
 
 def hermitian(x: Any) -> Any:
@@ -245,8 +250,8 @@ def _half_lower(x: Any) -> Any:
 
 def _cholesky_jvp(t: Any, y: Any, a: Any) -> Any:
     half = solve_triangular(y, hermitian(t[0]), lower=True)
-    middle = solve_triangular(y, adjoint(half), lower=True)
-    return matmul(y, _half_lower(adjoint(middle)))
+    middle = solve_triangular(conjugated(y), half, lower=True, turned=True, right=True)
+    return matmul(y, _half_lower(middle))
 
 
 cholesky = Primitive(
@@ -312,8 +317,7 @@ eig = Primitive(
 
 def _qr_jvp(t: Any, y: Any, a: Any) -> Any:
     q, r = y
-    columns = solve_triangular(matrix_transpose(r), matrix_transpose(t[0]), lower=True)
-    x = matrix_transpose(columns)  # t inv(r)
+    x = solve_triangular(r, t[0], lower=False, right=True)
     c = matmul(adjoint(q), x)
     n = shape_of(c)[-1]
     lower = c * np.tril(np.ones((n, n), real_dtype(dtype_of(c))), -1)

@@ -54,7 +54,13 @@ def inverse_triangle(a: Any, lower: bool) -> Any:
     return x
 
 
-def _np_solve_triangular(a: Any, b: Any, lower: bool) -> Any:
+def _np_solve_triangular(
+    a: Any, b: Any, lower: bool, turned: bool = False, right: bool = False
+) -> Any:
+    if right:
+        return _np_solve_triangular(a, b.swapaxes(-1, -2), lower, not turned).swapaxes(-1, -2)
+    if turned:
+        a, lower = a.swapaxes(-1, -2), not lower
     n, m = a.shape[-1], b.shape[-1]
     if n <= _ROWS:
         return np.linalg.solve(_part(a, lower), b)
@@ -64,40 +70,54 @@ def _np_solve_triangular(a: Any, b: Any, lower: bool) -> Any:
     for start in starts if lower else reversed(starts):
         rows = slice(start, min(start + _ROWS, n))
         known = slice(start) if lower else slice(rows.stop, n)
-        right = b[..., rows, :] - a[..., rows, known] @ x[..., known, :]
+        rest = b[..., rows, :] - a[..., rows, known] @ x[..., known, :]
         block = _part(a[..., rows, rows], lower)
         if m < _ROWS // 2:
-            x[..., rows, :] = np.linalg.solve(block, right)
+            x[..., rows, :] = np.linalg.solve(block, rest)
         else:  # the product is worth a factorisation of its own
-            x[..., rows, :] = np.linalg.inv(block) @ right
+            x[..., rows, :] = np.linalg.inv(block) @ rest
     return x
 
 
-def _jax_solve_triangular(jax: Any, a: Any, b: Any, lower: bool) -> Any:
+def _jax_solve_triangular(
+    jax: Any, a: Any, b: Any, lower: bool, turned: bool = False, right: bool = False
+) -> Any:
     jnp = jax.numpy
     a, b = jnp.asarray(a), jnp.asarray(b)
     dtype = jnp.promote_types(a.dtype, b.dtype)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = (jnp.broadcast_to(x, (*batch, *x.shape[-2:])).astype(dtype) for x in (a, b))
-    return jax.lax.linalg.triangular_solve(a, b, left_side=True, lower=lower)
+    return jax.lax.linalg.triangular_solve(
+        a, b, left_side=not right, lower=lower, transpose_a=turned
+    )
 
 
-def _jvp(tangents: Any, y: Any, a: Any, b: Any, lower: bool) -> Any:
-    ta, tb = tangents
-    right = tb
+def _jvp(
+    tangents: Any, y: Any, a: Any, b: Any, lower: bool, turned: bool = False, right: bool = False
+) -> Any:
+    ta, change = tangents
     if ta is not None:
-        change = matmul(triangle(ta, lower), y)
-        right = -change if tb is None else tb - change
-    return solve_triangular(a, right, lower=lower)
+        t = triangle(ta, lower)
+        t = matrix_transpose(t) if turned else t
+        product = matmul(y, t) if right else matmul(t, y)
+        change = -product if change is None else change - product
+    return solve_triangular(a, change, lower=lower, turned=turned, right=right)
 
 
-def _vjp(g: Any, y: Any, a: Any, b: Any, lower: bool) -> Any:
-    gb = solve_triangular(matrix_transpose(a), g, lower=not lower)
-    return triangle(-matmul(gb, matrix_transpose(y)), lower), gb
+def _vjp(
+    g: Any, y: Any, a: Any, b: Any, lower: bool, turned: bool = False, right: bool = False
+) -> Any:
+    gb = solve_triangular(a, g, lower=lower, turned=not turned, right=right)
+    first, second = (y, gb) if turned else (gb, y)
+    if right:
+        ga = matmul(matrix_transpose(second), first)
+    else:
+        ga = matmul(first, matrix_transpose(second))
+    return triangle(-ga, lower), gb
 
 
-def _aval(a: Aval, b: Aval, lower: bool) -> Aval:
-    if a.shape[-1] != b.shape[-2]:
+def _aval(a: Aval, b: Aval, lower: bool, turned: bool = False, right: bool = False) -> Aval:
+    if a.shape[-1] != b.shape[-1 if right else -2]:
         raise ShapeError(
             f"solve_triangular: a matrix of shape {a.shape} does not fit a right-hand side of "
             f"shape {b.shape}."
@@ -106,7 +126,8 @@ def _aval(a: Aval, b: Aval, lower: bool) -> Aval:
     return Aval((*batch, *b.shape[-2:]), promote(a, b))
 
 
-# x with t x = b, where t is a triangle of a; the other one is not read.
+# x with t x = b, or x t = b (`right`), where t is a triangle of a, which is transposed if `turned`;
+# the other triangle is not read. Nobody has to copy a matrix to transpose it.
 solve_triangular = Primitive(
     "solve_triangular",
     _np_solve_triangular,

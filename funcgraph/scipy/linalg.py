@@ -110,11 +110,9 @@ def solve_triangular(
     t = a
     if unit_diagonal:
         t = _triangle(a, lower, -1) + np.eye(shape_of(a)[-1], dtype=dtype_of(a))
-    if trans in (1, "T"):
-        t, lower = matrix_transpose(t), not lower
-    elif trans in (2, "C"):
-        t, lower = dec.adjoint(t), not lower
-    return _columns(b, lambda c: _solve_triangular(t, c, lower=bool(lower)))
+    t = dec.conjugated(t) if trans in (2, "C") else t
+    turned = trans in (1, "T", 2, "C")
+    return _columns(b, lambda c: _solve_triangular(t, c, lower=bool(lower), turned=turned))
 
 
 @function(_scipy("cholesky"), jax="jax.scipy.linalg.cholesky")
@@ -141,10 +139,12 @@ def cho_solve(
     """Return x with a x = b, where a is given by its Cholesky factor."""
     factor, lower = c_and_lower
     t = as_array(factor)
-    first, second = (t, dec.adjoint(t)) if lower else (dec.adjoint(t), t)
+    conjugate = dec.conjugated(t)
+    first, second = (t, conjugate) if lower else (conjugate, t)
 
     def solution(c: Any) -> Any:
-        return _solve_triangular(second, _solve_triangular(first, c, lower=True), lower=False)
+        x = _solve_triangular(first, c, lower=bool(lower), turned=not lower)
+        return _solve_triangular(second, x, lower=bool(lower), turned=bool(lower))
 
     return _columns(as_array(b), solution)
 
@@ -186,8 +186,7 @@ def expm(A: Any) -> Any:
 def _lu_jvp(t: Any, y: Any, a: Any) -> Any:
     p, lower, upper = y
     m = _solve_triangular(lower, matmul(matrix_transpose(p), t[0]), lower=True)
-    m = _solve_triangular(matrix_transpose(upper), matrix_transpose(m), lower=True)
-    m = matrix_transpose(m)
+    m = _solve_triangular(upper, m, lower=False, right=True)
     return None, matmul(lower, _triangle(m, True, -1)), matmul(_triangle(m, False), upper)
 
 

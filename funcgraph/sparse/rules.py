@@ -233,15 +233,18 @@ def _by_matrix(op: Operation) -> list[Any]:
 
 
 def _solve(op: Operation) -> Any:
-    """Each column of a solution depends on its matrix and its column of the right-hand side."""
+    """Each column of a solution depends on its matrix and its column of the right-hand side.
+
+    Each row, where the matrix is on the right.
+    """
     shape = op.outs[0].shape
-    (a, b), (n, _) = op.args, shape[-2:]
+    axis = len(shape) - (1 if op.attrs.get("right") else 2)
+    (a, b), n = op.args, shape[axis]
     square, ones = (*shape[:-2], n, n), (*shape[:-2], 1, 1)
     matrices = broadcast(a.dep, op.avals[0].shape, square)
     groups = np.broadcast_to(numbers(ones), square)
     per_matrix = grouped(matrices, groups, size_of(ones))
     columns = broadcast(b.dep, op.avals[1].shape, shape)
-    axis = len(shape) - 2
     return union([broadcast(per_matrix, ones, shape), along(columns, shape, (axis,), shape)])
 
 

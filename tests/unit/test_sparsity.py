@@ -15,6 +15,7 @@ from funcgraph.errors import (
     NonDifferentiableError,
 )
 from funcgraph.ops.strong import constant_seeds
+from funcgraph.ops.triangular import solve_triangular
 from funcgraph.sparse import (
     jacobian_sparsity,
     sparse_jacobian,
@@ -121,6 +122,10 @@ GLOBAL = {
     "where": (lambda x: np.where(x > 0.5, x, x[::-1]), CROSS),
     "cummax": (lambda x: np.maximum.accumulate(x), np.tri(6)),
     "sort": (lambda x: np.sort(x.reshape(2, 3)), np.kron(np.eye(2), np.ones((3, 3)))),
+    "triangle on the right": (
+        lambda x: solve_triangular(np.tri(3), x.reshape(2, 3), lower=True, right=True),
+        np.kron(np.eye(2), np.ones((3, 3))),
+    ),
     "traced index": (lambda x: x.reshape(2, 3)[:, np.argmax(x[:3])], HALVES),
     "traced row": (
         lambda x: np.take_along_axis(x.reshape(2, 3), np.argsort(x.reshape(2, 3))[:, :1], axis=1),

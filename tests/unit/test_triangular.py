@@ -79,6 +79,18 @@ def test_gradients_of_factorisations(n: int) -> None:
         np.testing.assert_allclose(fg.jvp(f, (x,), (direction,))[1], wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cholesky", "qr"])
+def test_no_matrix_is_transposed_for_a_solution(name: str) -> None:
+    """Under XLA each transposition beside a solution is a copy."""
+    factor = lambda x: np.linalg.qr(x)[1].T if name == "qr" else np.linalg.cholesky(x)
+    f = lambda x: np.sum(np.sin(factor(x)))
+    graph = simplify(fg.make_graph(fg.grad(f))(matrices(6) @ matrices(6).T))
+    turned = {e.outputs[0] for e in graph.equations if e.primitive.name == "transpose"}
+    solutions = [e for e in graph.equations if e.primitive.name == "solve_triangular"]
+    assert solutions
+    assert all(turned.isdisjoint(e.inputs) for e in solutions)
+
+
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (64, 64), (65, 65), (2, 3, 150, 150)])
 def test_inverses(shape: tuple[int, ...], lower: bool) -> None:

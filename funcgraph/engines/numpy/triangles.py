@@ -30,7 +30,8 @@ class Triangles:
         columns: dict[Any, list[int]] = {}
         for e in graph.equations:
             if (key := self._key(e)) is not None:
-                columns.setdefault(key, []).append(e.outputs[0].aval.shape[-1])
+                axis = -2 if e.attrs.get("right") else -1
+                columns.setdefault(key, []).append(e.outputs[0].aval.shape[axis])
         self._shared = {
             key
             for key, widths in columns.items()
@@ -60,15 +61,16 @@ class Triangles:
         key = self._key(e)
         if key not in self._shared or key is None:
             return None
-        _, lower = key
-        turned = lower != bool(e.attrs["lower"])
+        source, lower = key
+        turned = source is not e.inputs[0]
         found = []
         if key not in self._names:
             self._names[key] = name = f"inverse_{len(self._names)}"
             matrix = f"{args[0]}.mT" if turned else args[0]
             found.append(f"{name} = {bind(inverse_triangle)}({matrix}, {lower})")
-        inverse = self._names[key] + (".mT" if turned else "")
-        return [*found, f"{out} = np.matmul({inverse}, {args[1]})"]
+        inverse = self._names[key] + (".mT" if turned != e.attrs.get("turned", False) else "")
+        factors = [args[1], inverse] if e.attrs.get("right") else [inverse, args[1]]
+        return [*found, f"{out} = np.matmul({', '.join(factors)})"]
 
 
 def _is_turn(axes: tuple[int, ...]) -> bool:

@@ -75,6 +75,11 @@ SAMPLES = {
             (B, real(3, 2)),
             (M, cplx(3, 1)),
         )
+    ]
+    + [
+        Sample((a, b), {"lower": lower, "turned": turned, "right": right})
+        for lower, turned, right in ((True, True, False), (True, False, True), (False, True, True))
+        for a, b in ((M, real(3, 3)), (B, real(2, 3, 3)), (Z, cplx(3, 3)), (B, real(3, 3)))
     ],
     "inv": [Sample((M,)), Sample((B,)), Sample((Z,))],
     "det": [Sample((M,)), Sample((B,)), Sample((Z,)), Sample((SINGULAR,), order=1, jax=False)],
