@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from funcgraph.ops import conv as ops
-from funcgraph.ops import conv_numpy, conv_xla
+from funcgraph.ops import conv_numpy, conv_taps, conv_xla
 from funcgraph.ops.windows import Ints, Pairs, output_length, pads
 
 jax = pytest.importorskip("jax")
@@ -23,6 +23,7 @@ def formulas_for_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let shapes choose the formulas that they would choose if the arrays were large."""
     monkeypatch.setattr(conv_xla, "_FEW_PRODUCTS", 0)
     monkeypatch.setattr(conv_xla, "_THIN", 2)
+    monkeypatch.setattr(conv_xla, "_ROW_CHANNELS", 2)
 
 
 class Case(NamedTuple):
@@ -140,7 +141,8 @@ def test_formulas_equal_numpy(cases: list[Case]) -> None:
 
 
 def test_loops_over_taps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conv_xla, "_TAPS", 1)
+    for module in (conv_taps, conv_xla):
+        monkeypatch.setattr(module, "TAPS", 1)
     thin = [Case((2, 8, 1), (3, 1, 4)), Case((2, 6, 5, 1), (2, 3, 1, 4), 2)]
     compared([*GROUPED[-4:], *thin], np.float64, 1e-10)
 
@@ -179,6 +181,31 @@ def test_half_precision_is_summed_in_single(name: str) -> None:
     for got, exact in zip(on_xla(case, *args), wanted, strict=True):
         assert got.dtype == dtype
         close(got, np.asarray(exact).astype(dtype), 2 * float(jnp.finfo(dtype).eps))
+
+
+BY_ROWS = [
+    Case((4, 4, 5, 2), (3, 3, 2, 3)),
+    Case((4, 9, 8, 2), (3, 2, 2, 3), (2, 3), ((1, 2), (0, 3)), (2, 1)),
+    Case((4, 9, 8, 2), (3, 3, 2, 3), 1, "VALID"),
+    Case((4, 9, 8, 2), (3, 3, 2, 3), 1, ((-1, 2), (3, -2))),
+    Case((4, 5, 4, 2), (2, 4, 2, 3), 1, ((3, 0), (1, 4))),
+    Case((4, 6, 5, 3), (3, 2, 3, 2), 1, ((1, 3), (2, 1)), (2, 3)),
+    Case((4, 6, 6, 2), (5, 5, 2, 3), 1, "VALID"),  # its input gradient
+    Case((4, 5, 5, 4), (3, 3, 2, 4), 1, "SAME", 1, 2),
+    Case((4, 3, 4, 4, 2), (3, 3, 3, 2, 3)),
+]
+
+
+@pytest.mark.parametrize("block", [1 << 19, 300])
+def test_convolutions_row_by_row(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole batch or block by block: no convolution of XLA's, on one thread, is left."""
+    monkeypatch.setattr(conv_xla, "_BLOCK", block)
+    monkeypatch.setattr(conv_xla, "_is_wide", lambda *_: True)
+    compared(BY_ROWS, np.float64, 1e-10)
+    forward = lambda x, w: ops.conv(x, w, **BY_ROWS[0].attrs())
+    lowered = jax.jit(forward).lower(*operands(BY_ROWS[0])[:2]).compile().as_text()
+    assert "convolution(" not in lowered
+    assert ("while(" in lowered) is (block == 300)
 
 
 def test_blocks_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
