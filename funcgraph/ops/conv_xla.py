@@ -66,6 +66,11 @@ def _blocks(batch: int, elements: int) -> int:
     return next((n for n in range(max(wanted, 1), batch + 1) if batch % n == 0), 1)
 
 
+def _work(taps: Ints, elements: int) -> int:
+    """Return the elements of the columns for a row of taps; a single one needs no columns."""
+    return elements * taps[-1] if prod(taps) > 1 else 0
+
+
 def _cut(n: int, a: Any) -> Any:
     return a.reshape(n, a.shape[0] // n, *a.shape[1:])
 
@@ -112,7 +117,7 @@ def _columns(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int) -
             rows = [jax.numpy.concatenate(rows, -1)]
         return jax.numpy.stack([_product(jax, some, g, groups) for some in rows])
 
-    total = _in_blocks(jax, part, prod(over) * width * x.shape[-1] * taps, x, g)
+    total = _in_blocks(jax, part, _work(shape, prod(over) * width * x.shape[-1]), x, g)
     # (outer taps, group, inner taps and channels, outputs) -> (*taps, channels, group and outputs)
     total = total.reshape(prod(outer), groups, taps, x.shape[-1] // groups, -1)
     return total.transpose(0, 2, 3, 1, 4).reshape(*shape, -1, g.shape[-1])
@@ -141,7 +146,7 @@ def _shifts(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps) -> Any:
         )
         return jax.numpy.concatenate([_product(jax, some, wide, 1) for some in rows])
 
-    total = _in_blocks(jax, part, prod(over) * length * g.shape[-1] * taps, x, g)
+    total = _in_blocks(jax, part, _work(shape, prod(over) * length * g.shape[-1]), x, g)
     return total.reshape(*outer, x.shape[-1], taps, g.shape[-1]).swapaxes(-2, -3)
 
 
