@@ -95,7 +95,12 @@ SUMS = {
 MASK = np.array([[True, False, True], [True, True, False]])
 
 
-@pytest.mark.parametrize("name", SUMS)
+RARE = ("all", "where", "a row of weights", "negative")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in RARE)) for n in SUMS]
+)
 def test_logsumexp_takes_what_jax_s_does(name):
     a, b = np.random.default_rng(2).normal(size=(2, 2, 3))
     b, f = abs(b) + 0.1, SUMS[name]

@@ -143,8 +143,14 @@ def test_steps_past_the_end_do_not_count(layer):
     assert not any(c[1].any() for c in fg.tree.leaves(end))
 
 
-@pytest.mark.parametrize("backend", [None, *BACKENDS])
-@pytest.mark.parametrize("layer", [*SIMPLE.values(), nn.Bidirectional(nn.GRU(3))])
+PADDED = [
+    pytest.param(layer, backend, marks=[pytest.mark.slow] * (backend == "xla" and k > 0))
+    for k, layer in enumerate([nn.Bidirectional(nn.GRU(3)), *SIMPLE.values()])
+    for backend in (None, *BACKENDS)
+]
+
+
+@pytest.mark.parametrize(("layer", "backend"), PADDED)
 def test_what_is_in_the_padding_reaches_no_derivative(layer, backend):
     p, x = example(layer)
     lengths = np.array([3, 0])

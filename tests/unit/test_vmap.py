@@ -211,7 +211,9 @@ def _twice(m: Any, f: Any) -> Any:
     return m.vmap(m.vmap(f, axis_name="j"), axis_name="i")
 
 
-@pytest.mark.parametrize("names", [("i", "j"), ("j", "i"), ("j",)])
+@pytest.mark.parametrize(
+    "names", [("i", "j"), *(pytest.param(n, marks=pytest.mark.slow) for n in (("j", "i"), ("j",)))]
+)
 @pytest.mark.parametrize("name", SEVERAL)
 def test_collectives_over_several_axes_are_those_of_jax(name: str, names: Any) -> None:
     jax = pytest.importorskip("jax")
