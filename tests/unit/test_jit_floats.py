@@ -98,6 +98,19 @@ def test_what_python_refuses(x: float) -> None:
                 same(compiled(np.float64(value)), f(np.float64(value)))
 
 
+@pytest.mark.parametrize("n", [3, 2**63 - 1, 2**62, -(2**63)])
+def test_integers_wrap_around_as_numpys(n: int) -> None:
+    """Python's own do not: near the largest the program over arrays runs."""
+    f = lambda n, x: (np.where(n + 1 > 0, x, -x) * 2.0, np.where(n - 2 < 0, 1.0, x) + x)
+    assert on_floats(f, np.int64(3), 0.5)
+    loop = lambda n: fg.while_loop(
+        lambda c: np.logical_and(c[0] > 0, c[1] < 5.0), lambda c: (c[0] + 1, c[1] + 1.0), (n, 0.0)
+    )
+    with np.errstate(all="ignore"):
+        same(fg.jit(f)(np.int64(n), np.float64(0.5)), f(np.int64(n), np.float64(0.5)))
+        same(fg.jit(loop)(np.int64(n - (n > 3))), loop(np.int64(n - (n > 3))))
+
+
 def test_known_zeros() -> None:
     """A product with a zero that is known is zero, unless the other factor is not finite."""
     weights = np.array([0.0, 1.0, 0.0, 2.0])

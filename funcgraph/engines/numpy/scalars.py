@@ -36,7 +36,8 @@ _OWN = frozenset([
 # Of these, arrays may be larger: elements are put together and read, which costs nothing.
 _PLACED = frozenset(["getitem", "stack", "concatenate", "reshape", "transpose", "copy"])
 _PLACES = 256  # elements of such an array
-_COUNTED = 1 << 31  # steps of counting that no loop takes so often that it gets beyond int64
+_COUNTED = 1 << 31  # what may be added to an integer, which has to stay
+_FAR = 1 << 62  # far from where NumPy's integers wrap around
 _DEEPEST = 20  # parentheses in parentheses
 _NAMES = re.compile(r"\b(t\d+)\b")
 # Of single numbers, without the way through NumPy.
@@ -242,7 +243,7 @@ def _is_number(aval: Aval, kinds: str) -> bool:
 
 
 def _counts(e: Equation) -> bool:
-    """Return whether an equation adds a known number to an integer: Python's do not wrap around."""
+    """Return whether an equation adds a known number, not too large, to an integer."""
     if e.primitive.name not in ("add", "subtract") or e.outputs[0].aval.dtype != np.int64:
         return False
     return any(type(x) is int and abs(x) < _COUNTED for x in e.inputs)
@@ -275,6 +276,9 @@ class Body:
         _check(graph, largest)
         self.lines: list[str] = []  # what is assigned to t0, t1, ...
         self.finite: dict[str, None] = {}  # what has to be so
+        self.counts: dict[
+            str, None
+        ] = {}  # integers that were added up: Python's do not wrap around
         self.env: dict[Var, Any] = {}
         self.inputs: list[list[str]] = []
         for v in graph.inputs:
@@ -300,8 +304,11 @@ class Body:
 
     def nested(self) -> list[str]:
         """Return the lines, in which what is read once is written where it is read."""
-        results = {*self.finite, *(text for texts in self.outputs for text in texts)}
+        results = {*self.finite, *self.counts, *(text for texts in self.outputs for text in texts)}
         lines = _nested(self.lines, results)
+        if self.counts:
+            near = " and ".join(f"-{_FAR} < {text} < {_FAR}" for text in self.counts)
+            lines.append(f"if not ({near}): raise ArithmeticError")
         if self.finite:
             lines.append(f"if {not_finite(self.finite)}: raise ArithmeticError")
         return lines
@@ -328,6 +335,8 @@ class Body:
             result = e.primitive.numpy(*values, **attrs)
         else:
             raise UnsupportedError
+        if out.aval.dtype == np.int64:
+            self.counts.update((_text(x), None) for x in np.ravel(result))
         if out.aval.shape:
             result = _array(result, out.aval.shape)
         self.env[out] = result[()] if isinstance(result, np.ndarray) else result
