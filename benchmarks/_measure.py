@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -20,7 +21,17 @@ def machine(*packages: str) -> str:
     """Return one line about Python, the processors and those of the packages that are installed."""
     installed = [name for name in packages if importlib.util.find_spec(name)]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in installed)
-    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    cores = f"{processor()}, {os.cpu_count()} cores"
+    return f"{cores}, Python {platform.python_version()}, {versions}{kernels()}"
+
+
+def kernels() -> str:
+    """Return whose kernels the BLAS of this process has chosen, if it says so."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return ""
+    pools = importlib.import_module("threadpoolctl").threadpool_info()
+    names = {pool["architecture"] for pool in pools if "architecture" in pool}
+    return f", BLAS for {' and '.join(sorted(names))}" if names else ""
 
 
 def processor() -> str:

@@ -28,16 +28,16 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _measure import machine
 from suite_libraries import SUBJECTS, installed
 from suite_report import table, update_docs
 from suite_workloads import WORKLOADS, Size, Workload, label
 
 HERE = Path(__file__).resolve().parent
 SIZES = ("small", "medium", "large")
-PACKAGES = ("numpy", "jax", "torch", "autograd", "mygrad")
 THREADS = 2
 TIMEOUT = 1800  # of a process; then something hangs
+# Would keep NumPy's BLAS from the processor's own kernels, but not what XLA and torch compute with.
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Effort(NamedTuple):
@@ -64,6 +64,8 @@ def worker(*args: str) -> tuple[dict[str, Any] | None, float, str]:
     )
     environ = os.environ | threads
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # packages that are installed are compiled
+    for name in KERNELS:
+        environ.pop(name, None)
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(HERE / "suite_worker.py"), *args],
@@ -114,12 +116,6 @@ def remember(file: Path, entry: dict[str, Any]) -> None:
     file.write_text(f"[\n{rows}\n]\n")
 
 
-def conditions() -> dict[str, Any]:
-    """Return the machine and its threads, and how many processes keep it busy."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return {"machine": f"{machine(*PACKAGES)}; {THREADS} threads", "load": load}
-
-
 def run(options: argparse.Namespace) -> int:
     """Measure and print; return the number of workloads that failed."""
     if hasattr(os, "sched_setaffinity"):
@@ -128,14 +124,14 @@ def run(options: argparse.Namespace) -> int:
         compileall.compile_dir(folder, quiet=1)
     effort = QUICK if options.quick else FULL
     sizes = options.sizes or (["small"] if options.quick else SIZES)
-    taken = conditions()
-    print("{machine}; load {load:.1f}".format(**taken))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    print(f"load {load:.1f}")
     failures = 0
     for workload in WORKLOADS.values():
         for size in (workload.sizes[SIZES.index(name)] for name in sizes):
             if options.only.lower() not in workload.name.lower():
                 continue
-            entry = rounded(measured(workload, size, effort) | taken)
+            entry = rounded(measured(workload, size, effort) | {"load": load})
             print(f"\n{table(entry)}", flush=True)
             failures += "failed" in entry
             if options.json and "failed" not in entry:

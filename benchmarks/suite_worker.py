@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import signal
 import statistics
 import sys
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measure import interleaved
+from _measure import interleaved, machine
 from suite_libraries import SUBJECTS, leaves
 from suite_workloads import WORKLOADS, Workload, run_of
 
 __all__ = ["agree", "reference", "several"]
 
 STATUS = Path("/proc/self/status")
+PACKAGES = ("numpy", "jax", "torch", "autograd", "mygrad")
 
 
 # --- correctness ---------------------------------------------------------------------------------
@@ -179,7 +181,8 @@ def main() -> None:
 
     chosen = json.loads(options)
     figures = measured(workload, args, chosen)
-    print(json.dumps({"figures": figures, "floors": floors(workload, args)}))
+    where = f"{machine(*PACKAGES)}; {os.environ['OMP_NUM_THREADS']} threads"
+    print(json.dumps({"figures": figures, "floors": floors(workload, args), "machine": where}))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ PACKAGES = (
     Package("tqdm", "tqdm", "examples", "progress bars"),
 )
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_CHOSEN = "OPENBLAS_CORETYPE"  # another processor's kernels, which may take twice the time
 
 
 def diagnosis() -> str:
@@ -79,13 +80,16 @@ def _blas() -> str:
 
 
 def _threads() -> str:
-    """Return how many threads the BLAS takes: as threadpoolctl sees it, or as the settings say."""
+    """Return the BLAS's kernels and threads: as threadpoolctl sees them, or as the settings say."""
     if importlib.util.find_spec("threadpoolctl") is not None:
         pools = importlib.import_module("threadpoolctl").threadpool_info()
-        counts = [str(p["num_threads"]) for p in pools if p.get("user_api") == "blas"]
-        if counts:
-            return f"threads: {', '.join(counts)}"
-    given = [f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ]
+        pools = [p for p in pools if p.get("user_api") == "blas"]
+        if pools:
+            kernels = dict.fromkeys(p["architecture"] for p in pools if "architecture" in p)
+            text = f"kernels: {', '.join(kernels)}, " if kernels else ""
+            text += f"threads: {', '.join(str(p['num_threads']) for p in pools)}"
+            return f"{text}; {_CHOSEN} is set" if _CHOSEN in os.environ else text
+    given = [f"{name}={os.environ[name]}" for name in (*_THREADS, _CHOSEN) if name in os.environ]
     return f"threads: {', '.join(given)}" if given else "threads: not limited by the environment"
 
 

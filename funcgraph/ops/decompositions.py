@@ -204,6 +204,16 @@ def _slogdet_jvp(t: Any, y: Any, a: Any) -> Any:
     return y[0] * (1j * imag(change)), real(change)
 
 
+def _slogdet_vjp(g: Any, y: Any, a: Any) -> tuple[Any]:
+    sign, logarithm = g
+    if is_complex(a):  # the sign turns with the imaginary part
+        turned = 0 if sign is None else real(sign * y[0] * 1j)
+        logarithm = (0 if logarithm is None else logarithm) - 1j * turned
+    if logarithm is None:
+        return (None,)
+    return (_per_matrix(logarithm) * matrix_transpose(inv(a)),)
+
+
 def _slogdet_aval(a: Aval) -> tuple[Aval, Aval]:
     return Aval(a.shape[:-2], a.dtype), Aval(a.shape[:-2], real_dtype(a.dtype))
 
@@ -213,7 +223,7 @@ slogdet = Primitive(
     lambda a: tuple(np.linalg.slogdet(a)),
     lambda jax, a: tuple(jax.numpy.linalg.slogdet(a)),
     _slogdet_aval,
-    General(_slogdet_jvp, None),
+    General(_slogdet_jvp, _slogdet_vjp),
     aligned,
     many=True,
 )

@@ -127,9 +127,13 @@ def test_doctor(run, monkeypatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     out = doctor.diagnosis()
     monkeypatch.setattr(importlib.util, "find_spec", find)
     assert "OMP_NUM_THREADS=2" in out
+    assert "OPENBLAS_CORETYPE=Haswell" in out
+    if find("threadpoolctl"):
+        assert "OPENBLAS_CORETYPE is set" in doctor.diagnosis()
     assert "  xla     JAX is missing: pip install 'funcgraph[xla]'" in out
     for package in doctor.PACKAGES:
         assert f"missing, for {package.purpose}: pip install 'funcgraph[{package.extra}]'" in out
