@@ -111,7 +111,7 @@ def test_numbers_of_steps_are_arrays_for_ufuncs() -> None:
 def test_sums_over_no_axes() -> None:
     x = RNG.standard_normal((3, 4))
     f = lambda x: np.exp(np.sum(np.sin(x), axis=()))
-    np.testing.assert_array_equal(fg.jit(f)(x), f(x))
+    np.testing.assert_allclose(fg.jit(f)(x), f(x), rtol=1e-14)
 
 
 # --- results that are written where they are read -------------------------------------------------
@@ -130,7 +130,7 @@ def test_tiny_results_are_written_where_they_are_read() -> None:
     assert "(np.sin(v_a) * v_a) + k_" in found
     assert found.count(" = ") == 8  # x; y; z; exp(z) * 2, its sum; exp(x), x - 1, product
     for got, wanted in zip(fg.jit(f)(x), f(x), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-15)
+        np.testing.assert_allclose(got, wanted, rtol=1e-14)
     assert "(np.sin" not in text(lambda x: np.sin(x) * x + 0.5, np.ones(1000))
 
 
@@ -166,4 +166,4 @@ def test_numbers_have_one_array_each() -> None:
     x = RNG.standard_normal(10)
     found = text(f, x)
     assert len(set(re.findall(r"\bk_\d+", found))) == 3  # 0.5, -0.0 and 1
-    np.testing.assert_array_equal(fg.jit(f)(x), f(x))
+    np.testing.assert_allclose(fg.jit(f)(x), f(x), rtol=1e-14)
