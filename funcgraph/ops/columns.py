@@ -34,7 +34,7 @@ __all__ = [
 
 COLUMNS = 1 << 21  # bytes of columns at a time: what stays in the cache
 RUN = 24  # elements of one run of copying below which columns are better laid out channels first
-_PIECE = 1 << 19  # bytes of columns that are worth a piece of their own
+_PIECE = 1 << 20  # bytes of columns that are worth a piece of their own
 _RUNS = 4  # into which pieces are collected, for threads
 # Memory of columns, kept for the next call: new pages of the system cost as much as writing to them.
 _spare: deque[Any] = deque(maxlen=4)

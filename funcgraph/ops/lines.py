@@ -23,7 +23,7 @@ __all__ = ["Line", "Lines", "reach", "reach_back"]
 
 _BLOCK = 1 << 21  # bytes of columns at a time
 _ROWS = 32  # of a matrix, at least: every product reads its kernel again
-_FEWEST = 4  # pieces that a batch is cut into at least, for threads
+_FEWEST = 2  # pieces that a batch is cut into at least, for threads
 _RUNS = 8  # into which pieces are collected
 
 
