@@ -18,6 +18,7 @@ from funcgraph.ops import decompositions as dec
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops.linalg import matmul
 from funcgraph.ops.linalg import matrix_transpose as swap_last
+from funcgraph.ops.reductions import reduce_any
 from funcgraph.ops.structural import (
     concatenate,
     expand_dims,
@@ -25,6 +26,7 @@ from funcgraph.ops.structural import (
     normalize_axes,
     reshape,
     transpose,
+    where,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 LinAlgError = np.linalg.LinAlgError
+_UNSET: Any = np._NoValue  # type: ignore[attr-defined]
 matrix_rank = non_differentiable(np.linalg.matrix_rank)
 
 EighResult = namedtuple("EighResult", "eigenvalues eigenvectors")
@@ -127,12 +130,15 @@ def inv(a: Any) -> Any:
 
 
 @function(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = _UNSET) -> Any:
     """Return the Moore-Penrose pseudo-inverse (Golub and Pereyra 1973)."""
     x = as_floats(a)
-    rcond = rcond if rtol is None else rtol
-    if rcond is None:
-        rcond = 1e-15
+    if rcond is not None and rtol is not _UNSET:
+        raise ValueError("pinv was given both rcond and rtol: pass one of them.")
+    if rtol is None:  # which has another default than no rtol
+        rcond = sorted(shape_of(x)[-2:])[1] * float(np.finfo(dtype_of(x)).eps)
+    elif rcond is None:
+        rcond = 1e-15 if rtol is _UNSET else rtol
     return dec.pinv(x, rcond=rcond, hermitian=hermitian)
 
 
@@ -351,7 +357,12 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 def cond(x: Any, p: Any = None) -> Any:
     """Return the condition number: norm(x) norm(inv(x)); for p None or 2, s_max / s_min."""
     x = as_floats(x)
+    if 0 in shape_of(x)[-2:]:
+        raise LinAlgError(f"cond is not defined on empty arrays, got shape {shape_of(x)}")
     if p in (None, 2, -2):
         s = dec.svd(x)[1]
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return norm(x, p, axis=(-2, -1)) * norm(inv(x), p, axis=(-2, -1))
+        y = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    else:
+        y = norm(x, p, axis=(-2, -1)) * norm(inv(x), p, axis=(-2, -1))
+    given = reduce_any(ew.isnan(x), axes=(ndim_of(x) - 2, ndim_of(x) - 1))
+    return where(ew.logical_and(ew.isnan(y), ew.logical_not(given)), np.inf, y)  # of 0, as NumPy

@@ -1,8 +1,9 @@
 """Solutions, inverses, determinants and factorisations of matrices, in stacks.
 
-Each derivative is a tangent rule; reverse mode transposes it. Rules that divide by differences of
-eigenvalues or singular values put zero where these coincide: the derivative of a function that
-does not depend on the choice of basis is then right. May import `core`, `ops`.
+Each derivative is a tangent rule; reverse mode transposes it. Rules divide by differences of
+eigenvalues or singular values, and are infinite where these coincide: what V f(w) V^H does there
+depends on f', which no rule sees. Functions of the values alone, and of the vectors of other
+values, have their derivatives all the same. May import `core`, `ops`.
 
 Sources: M. Giles, "Collected matrix derivative results", 2008; I. Murray, "Differentiation of the
 Cholesky decomposition", arXiv:1602.07527; S. Walter and L. Lehmann, "Algorithmic differentiation of
@@ -84,17 +85,18 @@ def _eye(x: Any) -> Any:
 
 
 def _reciprocal(x: Any) -> Any:
-    """Return 1/x, and 0 where x is 0."""
+    """Return 1/x, and inf where x is 0 (without a warning)."""
     zero = equal(x, 0)
-    return where(zero, 0, 1 / where(zero, 1, x))
+    return where(zero, np.inf, 1 / where(zero, 1, x))
 
 
 def _gaps(w: Any) -> Any:
-    """Return the matrix 1/(w_j - w_i), with zeros for values equal up to rounding."""
+    """Return the matrix 1/(w_j - w_i): inf for values equal up to rounding, 0 on the diagonal."""
     a, b = row(w), expand_dims(w, (len(shape_of(w)),))
     close = 16 * float(np.finfo(dtype_of(w)).eps)
     equal_values = less_equal(absolute(a - b), close * (absolute(a) + absolute(b)))
-    return where(equal_values, 0, 1 / where(equal_values, 1, a - b))
+    gaps = _reciprocal(where(equal_values, 0, a - b))
+    return where(np.eye(shape_of(w)[-1], dtype=bool), 0, gaps)
 
 
 def _square(x: Aval) -> Aval:

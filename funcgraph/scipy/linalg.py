@@ -22,12 +22,12 @@ from funcgraph.core.primitive import General, Primitive, aligned
 from funcgraph.core.trace import unsupported
 from funcgraph.numpy import linalg as fla
 from funcgraph.numpy._register import function
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.ops import decompositions as dec
 from funcgraph.ops.elementwise import conjugate, is_complex
 from funcgraph.ops.indexing import index
 from funcgraph.ops.linalg import matmul, matrix_transpose
-from funcgraph.ops.structural import cast, concatenate, expand_dims, reshape
+from funcgraph.ops.structural import cast, concatenate, expand_dims, reshape, where
 from funcgraph.ops.triangular import solve_triangular as _solve_triangular
 from funcgraph.ops.triangular import triangle as _triangle
 
@@ -68,6 +68,30 @@ def _from_triangle(x: Any, lower: bool, hermitian: bool = True) -> Any:
     return _triangle(x, lower) + other
 
 
+_TRIANGLES = ("upper triangular", "lower triangular")
+_SYMMETRIC = ("sym", "symmetric")
+_HERMITIAN = ("her", "hermitian", "pos", "positive definite")
+_BANDS = {"diagonal": 0, "tridiagonal": 1}
+_WHOLE = (None, "gen", "general", "banded")
+
+
+def _as_assumed(a: Any, kind: str | None, lower: bool) -> Any:
+    """Return the matrix of which SciPy reads the part that assume_a names."""
+    if kind in _TRIANGLES:
+        return _triangle(a, kind == "lower triangular")
+    if kind in _SYMMETRIC:
+        return _from_triangle(a, lower, hermitian=False)
+    if kind in _HERMITIAN:
+        return dec.hermitian(_from_triangle(a, lower))  # of the diagonal the real part
+    if kind in _BANDS:
+        n = np.arange(shape_of(a)[-1])
+        return where(np.abs(n[:, None] - n) <= _BANDS[kind], a, dtype_of(a).type(0))
+    if kind not in _WHOLE:
+        known = [*_WHOLE[1:], *_BANDS, *_TRIANGLES, *_SYMMETRIC, *_HERMITIAN]
+        raise ValueError(f"assume_a={kind!r} is not a structure of matrices, which are {known}")
+    return a
+
+
 def _columns(b: Any, solve_: Any) -> Any:
     """Solve for a vector or for the columns of a matrix."""
     return solve_(expand_dims(b, (1,)))[..., 0] if ndim_of(b) == 1 else solve_(b)
@@ -84,13 +108,9 @@ def solve(
     assume_a: str | None = None,
     transposed: bool = False,
 ) -> Any:
-    """Return x with a x = b; for symmetric and Hermitian matrices one triangle of a is read."""
+    """Return x with a x = b; assume_a says which part of a is read, as in SciPy."""
     a, b = as_array(a), as_array(b)
-    kind = assume_a or "general"
-    if kind in ("sym", "symmetric", "her", "hermitian", "pos", "positive definite"):
-        a = _from_triangle(a, lower, hermitian=not kind.startswith("sym"))
-    elif kind in ("lower triangular", "upper triangular"):
-        a = _triangle(a, kind.startswith("lower"))
+    a = _as_assumed(a, assume_a, lower)
     a = matrix_transpose(a) if transposed else a
     return _columns(b, lambda c: dec.solve(a, c))
 
@@ -222,14 +242,14 @@ def lu(
     p_indices: bool = False,
 ) -> Any:
     """Return permutation, lower and upper factor of a square matrix: a = p l u."""
-    a = as_array(a)
+    a = as_floats(a)
     if shape_of(a)[-1] != shape_of(a)[-2]:
         why = "of a matrix that is not square is not supported on traced arrays"
         unsupported(_scipy("lu"), why)
     p, lower, upper = lu_factors(a)
     if permute_l:
         return matmul(p, lower), upper
-    return (np.argmax(p, axis=-1) if p_indices else p), lower, upper
+    return (np.argmax(p, axis=-1).astype(np.int32) if p_indices else p), lower, upper
 
 
 @function(_scipy("qr"), jax="jax.scipy.linalg.qr")
@@ -241,11 +261,18 @@ def qr(
     pivoting: bool = False,
     check_finite: bool = True,
 ) -> Any:
-    """Return the QR factorisation; modes economic and r, and full of square matrices."""
+    """Return the QR factorisation; modes economic and r, and full of matrices that are not tall."""
+    if mode not in ("full", "r", "economic", "raw"):
+        raise ValueError(f"mode={mode!r} of qr is none of 'full', 'r', 'economic', 'raw'")
     if pivoting or mode == "raw":
         unsupported(_scipy("qr"), "with pivoting or mode='raw' is not supported on traced arrays")
-    q, r = fla.qr(a, mode="complete" if mode == "full" else "reduced")
-    return (r,) if mode == "r" else (q, r)
+    if mode != "r":
+        return tuple(fla.qr(a, mode="complete" if mode == "full" else "reduced"))
+    r = fla.qr(a, mode="r")
+    *batch, m, n = shape_of(a)
+    if m <= n:
+        return (r,)
+    return (concatenate(r, np.zeros((*batch, m - n, n), dtype_of(r)), axis=len(batch)),)
 
 
 @function(_scipy("svd"), jax="jax.scipy.linalg.svd")
@@ -270,20 +297,37 @@ def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any
 
 @function(_scipy("eigh"), jax="jax.scipy.linalg.eigh")
 def eigh(
-    a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, **rest: Any
+    a: Any,
+    b: Any = None,
+    *,
+    lower: bool = True,
+    eigvals_only: bool = False,
+    overwrite_a: bool = False,
+    overwrite_b: bool = False,
+    type: int = 1,
+    check_finite: bool = True,
+    subset_by_index: Any = None,
+    subset_by_value: Any = None,
+    driver: str | None = None,
 ) -> Any:
     """Return eigenvalues and eigenvectors of the matrix of which one triangle is given."""
-    chosen = {k for k, v in rest.items() if v is not None and k.startswith("subset")}
-    if b is not None or chosen:
+    if not (b is subset_by_index is subset_by_value is None):
         unsupported(_scipy("eigh"), "with b= or a subset is not supported on traced arrays")
     w, v = dec.eigh(_from_triangle(as_array(a), lower))
     return w if eigvals_only else (w, v)
 
 
 @function(_scipy("inv"), jax="jax.scipy.linalg.inv")
-def inv(a: Any, overwrite_a: bool = False, check_finite: bool = True, **_: Any) -> Any:
-    """Return the inverse."""
-    return fla.inv(a)
+def inv(
+    a: Any,
+    overwrite_a: bool = False,
+    check_finite: bool = True,
+    *,
+    assume_a: str | None = None,
+    lower: bool = False,
+) -> Any:
+    """Return the inverse; assume_a says which part of a is read, as in SciPy."""
+    return fla.inv(_as_assumed(as_array(a), assume_a, lower))
 
 
 @function(_scipy("det"), jax="jax.scipy.linalg.det")
@@ -294,9 +338,20 @@ def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
 
 
 @function(_scipy("pinv"), jax="jax.numpy.linalg.pinv")
-def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> Any:
+def pinv(
+    a: Any,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+    return_rank: bool = False,
+    check_finite: bool = True,
+) -> Any:
     """Return the Moore-Penrose pseudo-inverse (Golub and Pereyra 1973)."""
-    x = as_array(a)
+    if atol is not None or return_rank:
+        unsupported(
+            _scipy("pinv"), "with atol= or return_rank=True is not supported on traced arrays"
+        )
+    x = as_floats(a)
     default = max(shape_of(x)[-2:]) * float(np.finfo(dtype_of(x)).eps)
     return dec.pinv(x, rcond=default if rtol is None else rtol, hermitian=False)
 
@@ -306,12 +361,15 @@ def pinv(a: Any, *, rtol: Any = None, check_finite: bool = True, **_: Any) -> An
 
 @function(_scipy("toeplitz"), jax="jax.scipy.linalg.toeplitz")
 def toeplitz(c: Any, r: Any = None) -> Any:
-    """Return the matrix with first column c and first row r: y[i, j] = c_{i-j} or r_{j-i}."""
-    c = reshape(as_array(c), shape=(-1,))
-    r = (conjugate(c) if is_complex(c) else c) if r is None else reshape(as_array(r), shape=(-1,))
-    values = concatenate(c[::-1], r[1:], axis=0)
-    n, m = shape_of(c)[0], shape_of(r)[0]
-    return index(values, n - 1 - np.arange(n)[:, None] + np.arange(m))
+    """Return matrices with first columns c and first rows r: y[i, j] = c_{i-j} or r_{j-i}."""
+    c = as_array(c)
+    r = (conjugate(c) if is_complex(c) else c) if r is None else as_array(r)
+    c, r = (reshape(x, shape=(-1,)) if ndim_of(x) == 0 else x for x in (c, r))
+    n, m = shape_of(c)[-1], shape_of(r)[-1]
+    batch = np.broadcast_shapes(shape_of(c)[:-1], shape_of(r)[:-1])
+    c, r = np.broadcast_to(c[..., ::-1], (*batch, n)), np.broadcast_to(r[..., 1:], (*batch, m - 1))
+    values = concatenate(c, r, axis=len(batch))
+    return index(values, (..., n - 1 - np.arange(n)[:, None] + np.arange(m)))
 
 
 @function(_scipy("block_diag"), jax="jax.scipy.linalg.block_diag")

@@ -445,6 +445,8 @@ def _pull_general(
     primitive: Primitive, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
 ) -> Any:
     derivative: Any = primitive.derivative
+    if derivative.vjp is None:
+        return _transposed(derivative, g, y, args, parents, attrs, safe)
     if primitive.many:
         none = nothing if safe else zeros
         g = tuple(none(v) if c is None else c for c, v in zip(g, y, strict=True))
@@ -452,15 +454,13 @@ def _pull_general(
         return derivative.vjp(g, y, *args, **attrs, safe=safe)
 
     def rule(g: Any) -> Any:
-        if derivative.vjp is None:
-            return _transposed(derivative, g, y, args, parents, attrs)
         return derivative.vjp(g, y, *args, **attrs)
 
     return strong_general(rule, g) if safe else rule(g)
 
 
 def _transposed(
-    derivative: General, g: Any, y: Any, args: Any, parents: Any, attrs: dict[str, Any]
+    derivative: General, g: Any, y: Any, args: Any, parents: Any, attrs: Any, safe: bool
 ) -> list[Any]:
     """Transpose the linear function jvp: run it on a tape of its own and sweep back."""
     tape = Tape()
@@ -470,9 +470,10 @@ def _transposed(
     )
     dots = derivative.jvp(tangents, y, *args, **attrs)
     pairs = zip(dots, g, strict=True) if type(y) is tuple else [(dots, g)]
-    seeds = [(t.index, fit(ct, t)) for t, ct in pairs if type(t) is TapeTracer and t._trace is tape]
-    count = sum(t is not None for t in tangents)
-    cts = iter(backward(tape.end(), seeds, count, safe=False))
+    own = [p for p in pairs if type(p[0]) is TapeTracer and p[0]._trace is tape]
+    fitted = strong_fit if safe else fit
+    seeds = [(t.index, fitted(ct, t)) for t, ct in own if ct is not None]
+    cts = iter(backward(tape.end(), seeds, sum(t is not None for t in tangents), safe=safe))
     return [None if t is None else next(cts) for t in tangents]
 
 
