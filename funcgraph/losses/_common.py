@@ -27,6 +27,17 @@ def check_shapes(name: str, predictions: Any, targets: Any) -> None:
         )
 
 
+def mask_of(x: Any, where: Any) -> Any:
+    """Return a mask, broadcast to the shape of x; raise ShapeError if it cannot be."""
+    given, wanted = shape_of(where), shape_of(x)
+    fits = len(given) <= len(wanted) and all(
+        a in (1, b) for a, b in zip(reversed(given), reversed(wanted), strict=False)
+    )
+    if not fits:
+        raise ShapeError(f"where has shape {given}, which does not broadcast to {wanted}.")
+    return fnp.broadcast_to(where, wanted)
+
+
 def check_float(name: str, what: str, x: Any) -> None:
     """Raise DtypeError unless x is real floating point."""
     if dtype_of(x).kind != "f":
@@ -53,7 +64,7 @@ def check_classes(name: str, labels: Any, classes: int, where: Any = None) -> tu
     """
     check_integer(name, "labels", labels)
     if where is not None:
-        labels = fnp.where(where, labels, dtype_of(labels).type(0))
+        labels = fnp.where(mask_of(labels, where), labels, dtype_of(labels).type(0))
     labels = class_numbers(labels, classes=classes, name=name)
     wide = cast(labels, np.int64)  # the number of classes may be more than their dtype can hold
     return labels, fnp.logical_and(wide >= 0, wide < classes)

@@ -9,8 +9,9 @@ import numpy as np
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.errors import ShapeError
-from funcgraph.losses._common import check_classes, check_integer, check_shapes
-from funcgraph.losses.regression import absolute_error
+from funcgraph.losses._common import check_classes, check_integer, check_shapes, mask_of
+from funcgraph.losses.regression import absolute_error, squared_error
+from funcgraph.numpy.creation import as_floats
 from funcgraph.ops.reductions import take_along
 from funcgraph.ops.structural import cast, expand_dims, normalize_axis, reshape
 from funcgraph.ops.updates import at
@@ -29,6 +30,7 @@ def _mean(x: Any, where: Any) -> Any:
     """Return the mean of the elements that count."""
     if where is None:
         return fnp.mean(x)
+    where = mask_of(x, where)
     return fnp.sum(fnp.where(where, x, dtype_of(x).type(0))) / fnp.sum(where)
 
 
@@ -109,7 +111,8 @@ def top_k_accuracy(logits: Any, labels: Any, k: int, *, axis: int = -1, where: A
         )
     labels, known = check_classes("top_k_accuracy", labels, shape[n], where)
     own = take_along(logits, expand_dims(labels, (n,)), axis=n)
-    larger = fnp.sum(cast(logits > own, np.intp), axis=n)
+    above = fnp.logical_not(logits <= own)  # nan is above all, as for argmax, and no label's hit
+    larger = fnp.sum(cast(above, np.intp), axis=n)
     return _mean(_hits(larger < k, known), where)
 
 
@@ -146,7 +149,7 @@ def confusion_matrix(labels: Any, predictions: Any, num_classes: int, *, where: 
     predictions, too = check_classes("confusion_matrix", predictions, num_classes, where)
     counts = fnp.logical_and(known, too)
     if where is not None:
-        counts = fnp.logical_and(counts, where)
+        counts = fnp.logical_and(counts, mask_of(labels, where))
     rows, columns, counts = (reshape(x, (-1,)) for x in (labels, predictions, counts))
     counts = cast(counts, np.intp)
     return at(np.zeros((num_classes, num_classes), np.intp))[rows, columns].add(counts)
@@ -188,8 +191,8 @@ def r2_score(predictions: Any, targets: Any) -> Any:
       >>> print(r2_score(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0])))
       0.5
     """
-    check_shapes("r2_score", predictions, targets)
-    error = fnp.sum(fnp.square(targets - predictions))
+    error = fnp.sum(squared_error(predictions, targets))
+    targets = as_floats(targets)
     return 1.0 - error / fnp.sum(fnp.square(targets - fnp.mean(targets)))
 
 

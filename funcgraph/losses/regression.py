@@ -7,7 +7,9 @@ from typing import Any
 
 import funcgraph.numpy as fnp
 from funcgraph.core.aval import dtype_of, shape_of
+from funcgraph.errors import DtypeError
 from funcgraph.losses._common import check_shapes
+from funcgraph.numpy.creation import as_floats
 
 __all__ = [
     "absolute_error",
@@ -23,8 +25,10 @@ __all__ = [
 
 def _errors(name: str, predictions: Any, targets: Any) -> Any:
     if targets is None:
-        return predictions
+        return as_floats(predictions)
     check_shapes(name, predictions, targets)
+    if dtype_of(targets).kind in "biu":  # integers of few bits would wrap around
+        predictions = as_floats(predictions)
     return predictions - targets
 
 
@@ -140,6 +144,7 @@ def hinge_loss(predictor_outputs: Any, targets: Any) -> Any:
 
     Raises:
       ShapeError: The shapes differ.
+      DtypeError: The targets are bools or unsigned.
 
     Example:
       >>> import numpy as np
@@ -147,6 +152,11 @@ def hinge_loss(predictor_outputs: Any, targets: Any) -> Any:
       array([1.5, 0. ])
     """
     check_shapes("hinge_loss", predictor_outputs, targets)
+    if dtype_of(targets).kind in ("b", "u"):
+        raise DtypeError(
+            f"hinge_loss needs targets -1 or 1, got dtype {dtype_of(targets)}, which has no -1. Of "
+            "bools: np.where(targets, 1.0, -1.0)."
+        )
     return fnp.maximum(0.0, 1 - predictor_outputs * targets)
 
 

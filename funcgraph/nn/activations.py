@@ -19,6 +19,7 @@ from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import MissingPackageError, ShapeError
 from funcgraph.nn.layer import Layer, fn
 from funcgraph.numpy._exponentials import weighted_sum
+from funcgraph.numpy.creation import as_floats
 from funcgraph.ops import activations as rules
 from funcgraph.ops.structural import cast, normalize_axis, where
 from funcgraph.transforms.linear import stop_gradient
@@ -305,7 +306,7 @@ def softmax(x: Any, axis: int = -1, where: Any = None) -> Any:
       >>> softmax(np.array([0.0, np.log(3.0), 9.0]), where=np.array([True, True, False]))
       array([0.25, 0.75, 0.  ])
     """
-    return rules.softmax(_masked(x, where), axis=_axis(x, axis))
+    return rules.softmax(_masked(as_floats(x), where), axis=_axis(x, axis))
 
 
 def log_softmax(x: Any, axis: int = -1, where: Any = None) -> Any:
@@ -324,7 +325,7 @@ def log_softmax(x: Any, axis: int = -1, where: Any = None) -> Any:
       >>> log_softmax(np.array([1000.0, 1000.0])).round(4)
       array([-0.6931, -0.6931])
     """
-    return rules.log_softmax(_masked(x, where), axis=_axis(x, axis))
+    return rules.log_softmax(_masked(as_floats(x), where), axis=_axis(x, axis))
 
 
 def logsumexp(

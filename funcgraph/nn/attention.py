@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import funcgraph.numpy as fnp
-from funcgraph.core.aval import dtype_of, ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import LayerError, ShapeError
 from funcgraph.nn.activations import softmax
@@ -101,6 +101,7 @@ def attention(
     p = softmax(logits)
     if mask is not None:
         p = where(fnp.any(allowed, axis=-1, keepdims=True), p, dtype.type(0))
+    v = v if is_inexact(dtype_of(v)) else _cast(v, dtype)
     if dropout:
         p = Dropout(dropout).apply({}, p, key=key, train=True)
     p = reshape(_cast(p, dtype_of(v)), shape=(*lead, m, n // m * t, s))

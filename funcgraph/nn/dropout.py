@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcgraph.core.aval import dtype_of, shape_of
-from funcgraph.errors import RandomKeyError
+from funcgraph.errors import DtypeError, RandomKeyError
 from funcgraph.nn.layer import Layer, define
 from funcgraph.ops.structural import where
 from funcgraph.random.discrete import bernoulli
@@ -36,6 +36,7 @@ def dropout(key: Any, x: Any, rate: float) -> Any:
 
     Raises:
       ValueError: The rate is not in [0, 1).
+      DtypeError: x is not floating point.
 
     Example:
       >>> import numpy as np
@@ -49,6 +50,8 @@ def dropout(key: Any, x: Any, rate: float) -> Any:
     """
     _check(rate)
     dtype = dtype_of(x)
+    if dtype.kind not in "fc":
+        raise DtypeError(f"dropout scales floating-point numbers, got dtype {dtype}.")
     kept = bernoulli(key, 1 - rate, shape_of(x))
     return x * where(kept, dtype.type(1 / (1 - rate)), dtype.type(0))
 

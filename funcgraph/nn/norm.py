@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import funcgraph.numpy as fnp
-from funcgraph.core.aval import ndim_of, shape_of
+from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.errors import LayerError, ShapeError
 from funcgraph.nn.layer import Layer, Shape, StatefulLayer, define
-from funcgraph.ops.structural import normalize_axes, reshape
+from funcgraph.ops.structural import cast, normalize_axes, reshape
 from funcgraph.transforms.linear import stop_gradient
 
 __all__ = [
@@ -37,11 +37,23 @@ def _affine(y: Any, scale: Any, bias: Any) -> Any:
     return y if bias is None else y + bias
 
 
+def _wide(x: Any) -> Any:
+    """Return x, half precision as single: there, squares overflow from 256 on."""
+    return cast(x, np.float32) if dtype_of(x) == np.float16 else x
+
+
+def _narrowed(y: Any, *like: Any) -> Any:
+    """Return y in half precision again, if all that it was made of is."""
+    dtypes = [dtype_of(v) for v in like if v is not None]
+    return cast(y, np.float16) if np.result_type(*dtypes) == np.float16 else y
+
+
 def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
     """Return (x - mean) / √(variance + eps), mean and variance along axes."""
-    centered = x - fnp.mean(x, axis=axes, keepdims=True)
+    wide = _wide(x)
+    centered = wide - fnp.mean(wide, axis=axes, keepdims=True)
     variance = fnp.mean(fnp.square(centered), axis=axes, keepdims=True)
-    return centered / fnp.sqrt(variance + eps)
+    return _narrowed(centered / fnp.sqrt(variance + eps), x)
 
 
 def batch_norm(
@@ -126,8 +138,9 @@ def rms_norm(x: Any, scale: Any = None, axis: Any = -1, eps: float = 1e-6) -> An
       Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
     axes = normalize_axes(axis, ndim_of(x))
-    size = fnp.mean(fnp.square(x), axis=axes, keepdims=True)
-    return _affine(x / fnp.sqrt(size + eps), scale, None)
+    wide = _wide(x)
+    size = fnp.mean(fnp.square(wide), axis=axes, keepdims=True)
+    return _affine(_narrowed(wide / fnp.sqrt(size + eps), x), scale, None)
 
 
 def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
@@ -273,13 +286,14 @@ def BatchNorm(  # noqa: N802
                 "time: use it on the whole batch, or LayerNorm or GroupNorm instead."
             )
         axes = tuple(range(len(shape) - 1))
-        mean = fnp.mean(x, axis=axes)
-        var = fnp.mean(fnp.square(x - mean), axis=axes)
+        wide = _wide(x)
+        mean = fnp.mean(wide, axis=axes)
+        var = fnp.mean(fnp.square(wide - mean), axis=axes)
         new = {
             "mean": _moving(state["mean"], mean, momentum),
             "var": _moving(state["var"], var * (n / (n - 1)), momentum),
         }
-        return batch_norm(x, mean, var, *weights, eps), new
+        return _narrowed(batch_norm(wide, mean, var, *weights, eps), x, *weights), new
 
     return define("BatchNorm", _parameters(scale, bias), apply, state)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of
 from funcgraph.numpy import reductions as red
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.numpy.elementwise import real
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops.elementwise import absolute, equal, exp, log
@@ -40,7 +40,7 @@ def _limited(a: Any, b: Any, axis: Any) -> tuple[Any, Any]:
 
 def weighted_sum(a: Any, axis: Any, b: Any, keepdims: bool, return_sign: bool) -> Any:
     """Return log Σ b exp(a) along axes, or log |Σ| and the sum's sign: as `scipy`'s logsumexp."""
-    a = as_array(a)
+    a = as_floats(a)
     if b is None:
         shift = largest(a, axis)
         terms = exp(a - shift)

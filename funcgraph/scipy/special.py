@@ -25,7 +25,7 @@ from funcgraph.numpy import elementwise as fnp
 from funcgraph.numpy import reductions as red
 from funcgraph.numpy._exponentials import largest, weighted_sum
 from funcgraph.numpy._register import function
-from funcgraph.numpy.creation import as_array
+from funcgraph.numpy.creation import as_array, as_floats
 from funcgraph.ops import elementwise as ew
 from funcgraph.ops.elementwise import equal, exp, greater_equal, log, real_dtype
 from funcgraph.ops.structural import cast, where
@@ -78,7 +78,7 @@ def logsumexp(
 @_scipy("softmax")
 def softmax(x: Any, axis: Any = None) -> Any:
     """Return exp(x) / Σ exp(x), the sum along axes (None: all)."""
-    x = as_array(x)
+    x = as_floats(x)
     terms = exp(x - stop_gradient(red.max(x, axis=axis, keepdims=True)))
     return terms / red.sum(terms, axis=axis, keepdims=True)
 
@@ -86,7 +86,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
 @_scipy("log_softmax")
 def log_softmax(x: Any, axis: Any = None) -> Any:
     """Return x - log Σ exp(x), the sum along axes (None: all)."""
-    x = as_array(x)
+    x = as_floats(x)
     shifted = x - largest(x, axis)
     return shifted - log(red.sum(exp(shifted), axis=axis, keepdims=True))
 
