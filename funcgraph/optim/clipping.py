@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import funcgraph.numpy as fnp
 from funcgraph import tree
 from funcgraph.core.aval import dtype_of, ndim_of
@@ -14,6 +16,7 @@ from funcgraph.ops.structural import reshape
 from funcgraph.optim.base import (
     EmptyState,
     GradientTransformation,
+    as_dtype,
     empty_init,
     scalar,
     transformation,
@@ -24,6 +27,10 @@ __all__ = ["clip", "clip_by_global_norm", "global_norm"]
 
 
 def _sum_of_squares(x: Any) -> Any:
+    if dtype_of(x).kind not in "fc":  # integers of few bits would wrap around
+        x = as_dtype(x, np.dtype(np.float64))
+    elif dtype_of(x) == np.float16:  # squares overflow from 256 on
+        x = as_dtype(x, np.dtype(np.float32))
     if ndim_of(x) == 0:
         return fnp.real(x * fnp.conj(x)) if dtype_of(x).kind == "c" else x * x
     flat = reshape(x, (-1,))
@@ -39,7 +46,7 @@ def global_norm(updates: Any) -> Any:
       updates: A pytree of arrays, such as gradients.
 
     Returns:
-      A scalar, in the promoted dtype of the leaves; 0.0 without leaves.
+      A scalar, in the promoted dtype of the leaves (float32 for float16); 0.0 without leaves.
 
     Example:
       >>> print(global_norm({"w": 3.0, "b": (4.0, None)}))

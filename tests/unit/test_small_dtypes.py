@@ -10,7 +10,7 @@ import pytest
 
 import funcgraph as fg
 import funcgraph.scipy.special as fss
-from funcgraph import losses, nn
+from funcgraph import losses, nn, optim
 
 BYTES = np.array([[1, 200, 3], [250, 4, 255]], np.uint8)
 SIGNED = np.array([[100, -100, 5], [-128, 127, 0]], np.int8)
@@ -94,3 +94,13 @@ def test_a_label_with_nan_is_not_among_the_first() -> None:
     logits = np.array([[np.nan, np.nan, np.nan], [0.0, 2.0, np.nan]])
     assert losses.top_k_accuracy(logits, np.array([0, 1]), 1) == 0
     assert losses.top_k_accuracy(logits, np.array([0, 1]), 2) == 0.5
+
+
+def test_norms_of_small_dtypes_do_not_overflow() -> None:
+    """Four numbers of 300, whose squares float16 does not hold: clipping made zeros of them."""
+    g = {"a": np.full(4, 300, np.float16)}
+    assert optim.global_norm(g) == 600
+    assert optim.global_norm({"a": np.array([100, 100], np.int8)}) == np.sqrt(20000)
+    clipped, _ = optim.clip_by_global_norm(60.0).update(g, optim.EmptyState())
+    assert np.array_equal(clipped["a"], np.full(4, 30, np.float16))
+    assert clipped["a"].dtype == np.float16
