@@ -132,11 +132,13 @@ def _items(template: Template, arrays: Any, batched: Any, ndim: int) -> tuple[li
     for part in template:
         if part is ARRAY:
             out.append(next(joined))
+        elif isinstance(part, np.ndarray) and part.dtype != bool:  # a mask that was batched before
+            out.append((part, False))
         elif isinstance(part, np.ndarray) and part.ndim:
             out += [(k, False) for k in np.nonzero(part)]
         elif isinstance(part, (bool, np.bool_, np.ndarray)):
             out.append((np.arange(int(part)), False, "new"))
-        elif type(part) is int and advanced:
+        elif isinstance(part, (int, np.integer)) and advanced:
             out.append((np.intp(part), False))
         else:
             out.append(part)

@@ -365,3 +365,27 @@ def test_gradients_of_permutations_scatter_nothing_on_xla() -> None:
         gradient = fg.jit(fg.grad(f), backend="xla")
         assert ("scatter" in gradient.lower(x).as_text()) == scatters
         np.testing.assert_allclose(gradient(x), fg.grad(f)(x), atol=1e-12)
+
+
+ROWS, COLUMNS = np.array([True, False]), np.array([True, False, True])
+
+
+@pytest.mark.parametrize(
+    "idx",
+    [
+        ROWS,
+        (ROWS, 1),
+        (1, COLUMNS),
+        (slice(None), COLUMNS, None),
+        np.outer(ROWS, COLUMNS),
+        (0, True),
+    ],
+    ids=str,
+)
+def test_second_derivatives_through_masks(idx: Any) -> None:
+    """Lanes of lanes took the positions of a mask for a mask: of x[[True, False]] they were 0."""
+    f = lambda x: np.sum(x.reshape(2, 3)[idx] ** 3)
+    x = np.arange(1.0, 7.0)
+    wanted = np.diag(6 * x * fg.grad(lambda x: np.sum(x.reshape(2, 3)[idx]))(x))
+    for hessian in (fg.hessian(f), fg.jit(fg.hessian(f)), fg.jacrev(fg.jacrev(f))):
+        assert np.array_equal(hessian(x), wanted)
