@@ -22,6 +22,7 @@ from funcgraph.core.aval import dtype_of, is_inexact, shape_of
 from funcgraph.core.jaxlink import is_jax_type
 from funcgraph.errors import (
     CustomRuleError,
+    DtypeError,
     InPlaceWriteError,
     LeakedTracerError,
     TracerBoolError,
@@ -48,10 +49,19 @@ __all__ = [
 NUMPY, TRACER, JAX = 0, 1, 2
 
 
+_REFUSED = ("matrix", "MaskedArray")
+
+
 class _Kinds(dict[type, int]):
     """Maps a type to NUMPY (or anything NumPy converts), TRACER or JAX; learns as it is asked."""
 
     def __missing__(self, cls: type) -> int:
+        if any(c.__name__ in _REFUSED and c.__module__.startswith("numpy") for c in cls.__mro__):
+            raise DtypeError(
+                f"a {cls.__name__} of NumPy computes otherwise than arrays do (its products, or "
+                "its sums), which transformations do not know. Convert it: np.asarray(x); of a "
+                "masked array x.filled(value), and pass the mask as an argument of its own."
+            )
         kind = TRACER if issubclass(cls, Tracer) else JAX if is_jax_type(cls) else NUMPY
         self[cls] = kind
         return kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +64,20 @@ def test_errors_survive_pickling():
     error.layer = "in layer 'head'"
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is errors.LayerError and str(again) == str(error)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("kind", [np.matrix, np.ma.MaskedArray])
+def test_matrices_and_masked_arrays_are_refused(kind: Any) -> None:
+    """Their own * and sum gave other numbers: a compiled sum took masked elements along."""
+    x, f = kind([[1.0, 2.0], [3.0, 4.0]]), lambda x: np.sum(x * x)
+    for call in (
+        lambda: fg.grad(f)(x),
+        lambda: fg.jvp(f, (x,), (x,)),
+        lambda: fg.jit(f)(x),
+        lambda: fg.vmap(f)(x),
+        lambda: fg.grad(lambda v: f(x * v))(1.0),
+        lambda: fg.jit(lambda v: f(v * x))(1.0),
+    ):
+        with pytest.raises((errors.DtypeError, errors.TracerConversionError), match=r"np\.asarray"):
+            call()
