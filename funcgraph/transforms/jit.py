@@ -293,26 +293,27 @@ class Jitted:
             return outs
 
         graph, closed = stage_closed(flat, [leaf_aval(x) for x in leaves])
-        options = self._leaf_options(structure, found)
+        options = self._leaf_options(structure, static, found)
         if self._backend == "numpy" and plan.derivatives and not plan.safe:
             options |= {"finite": all_finite, "derivatives": derivatives_of(graph, plan)}
         return Entry(graph, found, closed, late(graph, self._backend, options))
 
-    def _leaf_options(self, structure: Any, outputs: Any) -> dict[str, Any]:
+    def _leaf_options(self, structure: Any, static: Static, outputs: Any) -> dict[str, Any]:
         """Return the options for the engine; what stands for arguments is spread to leaves."""
         options = dict(self._options)
         if not options:
             return options
         args, _ = tree.unflatten(structure, range(structure.num_leaves))
         if "donate_argnums" in options:
-            donated = options["donate_argnums"]
-            if any(not -len(args) <= k < len(args) for k in donated):
+            donated, held = options["donate_argnums"], [k for k, _ in static.values]
+            every, _ = self._arguments(structure, range(structure.num_leaves), static)
+            n = len(every)
+            if any(not -n <= k < n or k % n in held for k in donated):
                 raise ValueError(
-                    f"donate_argnums={donated!r}, but {name_of(self._fun)} was called with "
-                    f"{len(args)} positional argument(s)."
+                    f"donate_argnums={donated!r}, but {name_of(self._fun)} was called with {n} "
+                    f"positional argument(s), of which {held} are static."
                 )
-            chosen = [args[k] for k in donated]
-            options["donate_argnums"] = tuple(tree.leaves(chosen))
+            options["donate_argnums"] = tuple(tree.leaves([every[k] for k in donated]))
         if "in_shardings" in options:
             options["in_shardings"] = tuple(spread(options["in_shardings"], args))
         if "out_shardings" in options:
@@ -343,7 +344,7 @@ class Jitted:
         leaves, structure, static = self._flatten(args, kwargs)
         entry = self._entry(leaves, structure, static)
         engine = importlib.import_module(f"funcgraph.engines.{self._backend}")
-        options = self._leaf_options(structure, entry.structure)
+        options = self._leaf_options(structure, static, entry.structure)
         key = ("memory", self._backend, *sorted(options.items()))
         report: MemoryReport = cached(
             entry.graph, key, lambda: engine.memory_of(entry.graph, **options)
@@ -385,7 +386,9 @@ class Jitted:
         leaves, structure, static = self._flatten(args, kwargs)
         entry = self._entry(leaves, structure, static)
         engine = importlib.import_module("funcgraph.engines.xla")
-        return engine.lower(entry.graph, leaves, **self._leaf_options(structure, entry.structure))
+        return engine.lower(
+            entry.graph, leaves, **self._leaf_options(structure, static, entry.structure)
+        )
 
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, maximal and current size of the cache of compiled programs."""

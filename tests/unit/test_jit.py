@@ -395,6 +395,21 @@ def test_gradients_are_finite_where_eager_ones_are(name: str) -> None:
     assert "not finite" in compiled.explain_recompiles()
 
 
+@pytest.mark.parametrize(("static", "donated"), [(0, 1), (-3, -2), ((), 1)])
+def test_donated_arguments_are_counted_with_static_ones(static: Any, donated: int) -> None:
+    """They were counted without: the argument behind the donated one was written to."""
+    options = {"static_argnums": static} if static != () else {"static_argnames": "n"}
+    f = lambda n, x, y: (n * (np.exp(x) + 1), 3 * (y + 1))
+    x, y = np.ones((300, 300)), np.ones((300, 300))
+    step = fg.jit(f, donate_argnums=donated, **options)
+    results = step(2, x, y)
+    assert any(np.shares_memory(r, x) for r in results)
+    assert np.all(y == 1)
+    assert step.memory_report(2, x, y).peak
+    with pytest.raises(ValueError, match=r"donate_argnums=\(0,\).* of which \[0\] are static"):
+        fg.jit(f, static_argnums=0, donate_argnums=0)(2, x, y)
+
+
 def test_donated_arguments_that_are_not_there() -> None:
     with pytest.raises(ValueError, match=r"donate_argnums=\(3,\), but sin was called with 1"):
         fg.jit(np.sin, donate_argnums=3)(np.zeros(2))
