@@ -351,3 +351,11 @@ def test_a_value_that_is_looked_at_stays_where_it_is() -> None:
     places = [k for k, e in enumerate(found.graph.equations) if looked_at in e.outputs]
     assert places == [3]
     np.testing.assert_array_equal(found.graph.evaluate(X), graph.evaluate(X))
+
+
+def test_the_first_operation_may_be_what_is_computed_again() -> None:
+    """Its name was looked up in the new program, which has it under another one."""
+    f = lambda x: fg.at(x + 1)[0].set((np.sin(x) * x)[1])
+    x = np.arange(9.0).reshape(3, 3)
+    wanted = f(x)
+    assert np.array_equal(fg.jit(f, donate_argnums=0, memory_budget="216 B")(x), wanted)

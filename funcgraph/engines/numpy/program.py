@@ -482,10 +482,10 @@ class Program:
         graph = Graph(graph.inputs, graph.equations, graph.outputs[:n], graph.constants)
         self.memory = functools.partial(planned, graph, budget, Options(donated, keep=watched))
         if budget is not None:
-            start = graph.equations[first].outputs if first < len(graph.equations) else ()
-            graph = self.memory().graph
-            places = {v: k for k, e in enumerate(graph.equations) for v in e.outputs}
-            first = places[start[0]] if start else len(graph.equations)
+            rest = {v for e in graph.equations[first:] for v in e.outputs} if watched else None
+            graph = self.memory().graph  # what is computed again has other names
+            left = [k for k, e in enumerate(graph.equations) if rest is None or rest & {*e.outputs}]
+            first = min(left, default=len(graph.equations))
         self.graph = graph
         rows = None if steps is None else steps.rows(self.graph)
         writer = _Writer(self.graph, donated, first, watched, finite, rows, budget is not None)
