@@ -17,8 +17,13 @@ from funcgraph import tree
 from funcgraph.control.eager import is_unknown
 from funcgraph.control.rules import Rules, call_with_rules
 from funcgraph.core.aval import aval_of, dtype_of, is_inexact, shape_of
-from funcgraph.core.trace import KIND, TRACER
-from funcgraph.errors import CustomRuleError, TreeError
+from funcgraph.core.trace import KIND, TRACER, Trace, constant_below, without_ended
+from funcgraph.errors import (
+    ConcretizationError,
+    CustomRuleError,
+    TracerConversionError,
+    TreeError,
+)
 from funcgraph.ops.structural import zeros
 from funcgraph.transforms.arguments import name_of, run, snapshot
 from funcgraph.transforms.gradient import vjp
@@ -119,7 +124,21 @@ class _Problem:
         self.count = len(tree.leaves(like))
         self.has_aux = has_aux
         self.outputs: Any = None  # structure of (solution, aux)
-        self.rules = Rules(self.fun, self.fwd, self.bwd, self.jvp, what, needed=True)
+        self.called = 0  # the level at which the user's call has ended
+        rules = map(self.late, (self.fun, self.fwd, self.bwd, self.jvp))
+        self.rules = Rules(*rules, what, needed=True)
+
+    def late(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a rule that may run when what the user's solvers close over has ended."""
+
+        def run_late(*args: Any) -> Any:
+            token = constant_below.set(max(self.called, constant_below.get()))
+            try:
+                return tree.map(without_ended, rule(*args))
+            finally:
+                constant_below.reset(token)
+
+        return run_late
 
     def solve(self, *leaves: Any) -> Any:
         """Return what the user's solver returns."""
@@ -159,6 +178,7 @@ class _Problem:
     def result(self, leaves: Leaves) -> Any:
         """Return what the user gets."""
         outs = call_with_rules(self.rules, leaves) if _traced(leaves) else self.fun(*leaves)
+        self.called = Trace().level
         x, aux = tree.unflatten(self.outputs, outs)
         return (x, aux) if self.has_aux else x
 
@@ -167,46 +187,63 @@ class _Problem:
 
 
 class _Root(_Problem):
-    """Leaves: (*closed of f, *closed of solve, *guess)."""
+    """Leaves: (*closed of f, *closed of solve, *closed of tangent_solve, *guess)."""
 
     what_like = "initial_guess"
 
     def __init__(
-        self, f: _Staged, solver: Solver, own: int, tangent_solve: Any, guess: Any, has_aux: bool
+        self, f: _Staged, solver: Solver, own: int, linear: _Linearized, guess: Any, has_aux: bool
     ) -> None:
         super().__init__("custom_root", guess, has_aux)
         self.f = f
         self.solver = solver
+        self.linear = linear
         self.n = len(f.closed)
-        self.start = self.n + own
-        self.tangent_solve = tangent_solve
+        self.end = self.n + own  # of the leaves of solve
 
     def solve(self, *leaves: Any) -> Any:
-        guess = self.tree(leaves[self.start :])
-        return self.solver(leaves[: self.n], leaves[self.n : self.start], guess)
+        guess = self.tree(leaves[-self.count :])
+        return self.solver(leaves[: self.n], leaves[self.n : self.end], guess)
 
-    def linear(self, closed: Leaves, x: Any) -> Callable[[Any], Any]:
-        """Return b ↦ (∂f/∂x)⁻¹ b, by the user's tangent_solve."""
-        push = linearize(lambda x: self.f(closed, x), x)[1]
-
-        def solved(b: Any) -> Any:
-            y = self.tangent_solve(push, b)
-            _check_like("custom_root: what tangent_solve returns", y, "the solution", x)
-            return y
-
-        return solved
+    def inverse(self, leaves: Leaves, x: Any) -> Callable[[Any], Any]:
+        """Return b ↦ (∂f/∂x)⁻¹ b; the leaves end with those of tangent_solve."""
+        return lambda b: self.linear(leaves[self.end :], tuple(leaves[: self.n]), x, b)
 
     def bwd(self, held: Leaves, cts: Leaves) -> list[Any]:
-        closed, x = held[: self.n], self.tree(held[-self.count :])
+        x, leaves = self.tree(held[-self.count :]), held[: -2 * self.count]
         ct = self.tree(cts[: self.count])
-        (u,) = vjp(self.linear(closed, x), tree.map(zeros, x))[1](ct)
+        (u,) = vjp(self.inverse(leaves, x), tree.map(zeros, x))[1](ct)
+        closed = leaves[: self.n]
         found = _pull_closed(lambda *closed: self.f(closed, x), closed, _negative(u))
         return [*found, *[None] * (len(held) - self.count - self.n)]
 
     def tangent(self, leaves: Leaves, dots: Leaves, solution: Leaves) -> Leaves:
         closed, x = leaves[: self.n], self.tree(solution)
         rhs = jvp(lambda *closed: self.f(closed, x), tuple(closed), tuple(dots[: self.n]))[1]
-        return tree.leaves(self.linear(closed, x)(_negative(rhs)))
+        return tree.leaves(self.inverse(leaves[: -self.count], x)(_negative(rhs)))
+
+
+_Linearized = Callable[[Leaves, Leaves, Any, Any], Any]
+
+
+def _linearized(f: _Staged, tangent_solve: Any, guess: Any) -> tuple[_Linearized, list[Any]]:
+    """Return (what tangent_solve closes over, closed of f, x, b) ↦ (∂f/∂x)⁻¹ b, and the first."""
+
+    def solved(closed: Leaves, x: Any, b: Any) -> Any:
+        y = tangent_solve(linearize(lambda x: f(closed, x), x)[1], b)
+        _check_like("custom_root: what tangent_solve returns", y, "the solution", x)
+        return y
+
+    leaves = [*f.closed, *tree.leaves(guess)]
+    if _traced(leaves):
+        try:
+            staged = _Staged(solved, (tuple(f.closed), guess, guess))
+        except (ConcretizationError, TracerConversionError):  # it looks at values
+            if any(map(is_unknown, leaves)):
+                raise
+        else:
+            return staged, staged.closed
+    return lambda _, closed, x, b: solved(closed, x, b), []
 
 
 def custom_root(
@@ -258,8 +295,9 @@ def custom_root(
     shapes = tree.unflatten(system.outputs, system.graph.output_avals)
     _check_like("custom_root: what f returns", shapes, "initial_guess", guess)
     solver, own = _solver(solve, system, system.closed, guess)
-    root = _Root(system, solver, len(own), tangent_solve, guess, has_aux)
-    return root.result([*system.closed, *own, *tree.leaves(guess)])
+    linear, other = _linearized(system, tangent_solve, guess)
+    root = _Root(system, solver, len(own), linear, guess, has_aux)
+    return root.result([*system.closed, *own, *other, *tree.leaves(guess)])
 
 
 # --- linear systems ------------------------------------------------------------------------------
@@ -303,7 +341,9 @@ class _Linear(_Problem):
             )
         n, own, other = self.counts
         solvers = (self.solvers[1], self.solvers[0])
-        return _Linear(self.applies[::-1], solvers, (n, other, own), self.like, self.has_aux)
+        problem = _Linear(self.applies[::-1], solvers, (n, other, own), self.like, self.has_aux)
+        problem.called = self.called
+        return problem
 
     def bwd(self, held: Leaves, cts: Leaves) -> list[Any]:
         closed, own, other, _ = self.parts(held)

@@ -10,6 +10,7 @@ May import `funcgraph.errors`, `core.aval`, `core.jaxlink` and NumPy.
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import itertools
 import sys
@@ -41,9 +42,12 @@ __all__ = [
     "Trace",
     "Tracer",
     "ValueTracer",
+    "constant_below",
     "leaked",
     "refuse_closures",
+    "refuse_leak",
     "unsupported",
+    "without_ended",
 ]
 
 NUMPY, TRACER, JAX = 0, 1, 2
@@ -81,9 +85,10 @@ _levels = itertools.count(1)
 class Trace:
     """One run of one transformation: decides what an operation on its tracers does."""
 
-    __slots__ = ("level",)
+    __slots__ = ("alive", "level")
 
     def __init__(self) -> None:
+        self.alive = True
         self.level = next(_levels)
 
     def process(self, primitive: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
@@ -105,8 +110,19 @@ class Trace:
         return self.process(primitive, (x, y), {})
 
 
-def leaked(*_: Any, **__: Any) -> NoReturn:
-    """Raise LeakedTracerError: what a trace that has ended does with every operation."""
+# Tracers of traces below this level count as constants once their trace has ended: a solver whose
+# steps are not differentiated (`custom_root`) reads again what it has closed over.
+constant_below: contextvars.ContextVar[int] = contextvars.ContextVar("constant_below", default=0)
+
+
+def leaked(level: int, *_: Any) -> None:
+    """Raise LeakedTracerError for an operation of a trace that has ended; see `constant_below`."""
+    if level >= constant_below.get():
+        refuse_leak()
+
+
+def refuse_leak() -> NoReturn:
+    """Raise LeakedTracerError."""
     raise LeakedTracerError(
         "a tracer was used after its transformation (grad, vjp, jvp, ...) had ended. It was "
         "stored somewhere (a global, an attribute, a list) inside the function. Return the value "
@@ -268,6 +284,13 @@ class ValueTracer(Tracer):
         """Return the value without its derivative."""
         value = self.value
         return value.concrete() if isinstance(value, Tracer) else value
+
+
+def without_ended(x: Any) -> Any:
+    """Return the value of a tracer whose trace has ended, and anything else as it is."""
+    while isinstance(x, ValueTracer) and not x._trace.alive:
+        x = x.value
+    return x
 
 
 def refuse_closures(trace: Trace, primitive: Any, attrs: dict[str, Any], outs: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.core.primitive import Primitive, aligned
-from funcgraph.core.trace import Trace, Tracer, leaked
+from funcgraph.core.trace import Trace, Tracer, refuse_leak
 from funcgraph.errors import ConcretizationError
 from funcgraph.ops.structural import broadcast_to
 
@@ -61,12 +61,11 @@ class BatchTracer(Tracer):
 class Batch(Trace):
     """The trace of vmap: `size` lanes, perhaps with a name for collective operations."""
 
-    __slots__ = ("alive", "size")
+    __slots__ = ("size",)
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.alive = True
 
     def tracer(self, value: Any) -> BatchTracer:
         """Return the tracer of a batch whose batch axis is in front."""
@@ -104,7 +103,7 @@ class Batch(Trace):
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Apply a primitive's batching rule."""
         if not self.alive:
-            leaked()
+            refuse_leak()
         batched = tuple(self.owns(a) for a in args)
         values = tuple(a.value if b else a for a, b in zip(args, batched, strict=True))
         assert primitive.batch is not None  # checked where it was declared

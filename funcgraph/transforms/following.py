@@ -10,7 +10,7 @@ from typing import Any
 
 from funcgraph.core.aval import Aval
 from funcgraph.core.graph import Var
-from funcgraph.core.trace import leaked
+from funcgraph.core.trace import refuse_leak
 from funcgraph.transforms.stage import Stage, StageTracer
 
 __all__ = ["Following"]
@@ -41,7 +41,7 @@ class Following(Stage):
     def value_of(self, tracer: StageTracer) -> Any:
         """Return the value of a variable in this run."""
         if not self.alive:
-            leaked()
+            refuse_leak()
         for e in self.equations[self.computed :]:
             args = [self._value(a) for a in e.inputs]
             out = e.primitive(*args, **e.attrs)

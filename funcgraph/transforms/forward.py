@@ -60,12 +60,11 @@ class Forward(Trace):
     `unary` and `binary` are the short way for the rules of plain arrays and numbers.
     """
 
-    __slots__ = ("alive", "quiet", "safe")
+    __slots__ = ("quiet", "safe")
 
     def __init__(self, safe: bool) -> None:
         super().__init__()
         self.safe = safe
-        self.alive = True
         self.quiet = _quiet()
 
     def unary(self, primitive: Primitive, x: Any) -> Any:
@@ -114,7 +113,7 @@ class Forward(Trace):
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Apply a primitive to primals and move the tangents on."""
         if not self.alive:
-            leaked()
+            leaked(self.level)
         values: list[Any] = []
         tangents: list[Any] = []
         for a in args:
@@ -138,7 +137,7 @@ class Forward(Trace):
                     values, tangents = _of_numpy(values), _of_numpy(tangents)
                     t = push(primitive, y, shape, values, tangents, attrs, self.safe)
         if primitive.augment is not None:
-            refuse_closures(self, primitive, attrs, y)
+            refuse_closures(self, primitive, attrs, (*y, *t))
         if primitive.many:
             return tuple(
                 v if dv is None else ForwardTracer(v, dv, self) for v, dv in zip(y, t, strict=True)

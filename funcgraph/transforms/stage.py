@@ -20,7 +20,7 @@ from funcgraph.core.graph import Atom, Equation, Graph, Var
 from funcgraph.core.jaxlink import jax_name
 from funcgraph.core.origin import named, origin, replayed
 from funcgraph.core.primitive import REGISTRY, Primitive
-from funcgraph.core.trace import JAX, KIND, TRACER, Trace, Tracer, leaked
+from funcgraph.core.trace import JAX, KIND, TRACER, Trace, Tracer, refuse_leak
 from funcgraph.errors import ConcretizationError
 from funcgraph.ops.strong import as_given, seeding
 from funcgraph.transforms.arguments import all_finite, run
@@ -91,14 +91,13 @@ class StageTracer(Tracer):
 class Stage(Trace):
     """The trace that writes equations."""
 
-    __slots__ = ("alive", "constants", "equations", "kept")
+    __slots__ = ("constants", "equations", "kept")
 
     def __init__(self) -> None:
         super().__init__()
         self.equations: list[Equation] = []
         self.constants: dict[Var, Any] = {}
         self.kept: dict[int, tuple[Any, Var]] = {}  # by identity; the value keeps the id alive
-        self.alive = True
 
     def tracer(self, aval: Aval, name: str = "") -> StageTracer:
         """Return a tracer of a new variable."""
@@ -142,7 +141,7 @@ class Stage(Trace):
     def process(self, primitive: Primitive, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Write the equation of an operation."""
         if not self.alive:
-            leaked()
+            refuse_leak()
         out = primitive.abstract(*args, **attrs)
         tracers = tuple(map(self.tracer, out)) if primitive.many else (self.tracer(out),)
         inputs = tuple(map(self.atom, args))

@@ -12,6 +12,7 @@ May import `core`, `ops`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ class Tape(Trace):
     def end(self) -> list[Any]:
         """Stop recording and return the entries; later use of a tracer raises."""
         entries = self.entries
-        self.append = leaked
+        self.alive, self.append = False, functools.partial(leaked, self.level)
         self.entries = []
         return entries
 

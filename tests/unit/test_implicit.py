@@ -177,6 +177,61 @@ def test_solvers_may_branch_on_values() -> None:
     same(fg.vmap(sqrt, method="loop")(X), X**0.5)
 
 
+def _cube_root(p: Any) -> Any:
+    """p, as the cube root of p**3: all three functions close over p."""
+
+    def newton(f: Any, x: Any) -> Any:
+        return fg.fori_loop(0, 30, lambda _, x: x - f(x) / fg.grad(f)(x) * p / p, x)
+
+    slope = 3.0 * p**2
+    return custom_root(lambda x: x**3 - p**3, 1.0, newton, lambda g, y: y / slope)
+
+
+def _scaled_system(p: Any) -> Any:
+    """1 / p, as the solution of p x = 1: the solvers do not look at matvec."""
+    solver = lambda _, b: b / p  # noqa: E731
+    return custom_linear_solve(lambda x: p * x, 1.0 + 0.0 * p, solver, solver)
+
+
+def _directional(f: Any) -> Any:
+    return lambda x: fg.jvp(f, (x,), (1.0,))[1]
+
+
+def _sum_of_lanes(f: Any) -> Any:
+    return lambda x: fnp.sum(fg.vmap(f)(x * np.ones(2))) / 2
+
+
+WRAPPERS = {
+    "g": fg.grad,
+    "f": _directional,
+    "l": lambda f: lambda x: fg.linearize(f, x)[1](1.0),
+    "v": _sum_of_lanes,
+    "J": fg.jit,
+    "s": lambda f: lambda x: fg.scan(lambda c, _: (c, f(c)), x, None, length=2)[1][0],
+}
+
+
+@pytest.mark.parametrize("mode", ["g", "f", "l", "gf", "fg", "gg", "gvf", "Jgf", "fgJ", "gsf"])
+def test_solvers_close_over_traced_values(mode: str) -> None:
+    for f, derivatives in ((_cube_root, (1.0, 0.0)), (_scaled_system, (-0.25, 0.25))):
+        got = f
+        for letter in mode:
+            got = WRAPPERS[letter](got)
+        order = sum(letter in "gfl" for letter in mode)
+        same(got(2.0), derivatives[order - 1])
+
+
+def test_a_closure_that_a_rule_cannot_see_is_refused() -> None:
+    def f(p: Any) -> Any:
+        slope = 3.0 * p**2
+        solve = lambda g, y: y / slope if g(1.0) > 0.0 else y  # noqa: E731 it looks at a value
+        return custom_root(lambda x: x**3 - p**3, 1.0, lambda *_: fg.stop_gradient(p), solve)
+
+    same(fg.grad(f)(2.0), 1.0)
+    with pytest.raises(CustomRuleError, match="custom_root reads a traced value"):
+        fg.jvp(f, (2.0,), (1.0,))
+
+
 def test_the_solver_is_not_differentiated() -> None:
     calls: list[Any] = []
 
