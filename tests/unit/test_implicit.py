@@ -189,7 +189,7 @@ def _cube_root(p: Any) -> Any:
 
 def _scaled_system(p: Any) -> Any:
     """1 / p, as the solution of p x = 1: the solvers do not look at matvec."""
-    solver = lambda _, b: b / p  # noqa: E731
+    solver = lambda _, b: b / p
     return custom_linear_solve(lambda x: p * x, 1.0 + 0.0 * p, solver, solver)
 
 
@@ -224,7 +224,7 @@ def test_solvers_close_over_traced_values(mode: str) -> None:
 def test_a_closure_that_a_rule_cannot_see_is_refused() -> None:
     def f(p: Any) -> Any:
         slope = 3.0 * p**2
-        solve = lambda g, y: y / slope if g(1.0) > 0.0 else y  # noqa: E731 it looks at a value
+        solve = lambda g, y: y / slope if g(1.0) > 0.0 else y
         return custom_root(lambda x: x**3 - p**3, 1.0, lambda *_: fg.stop_gradient(p), solve)
 
     same(fg.grad(f)(2.0), 1.0)
