@@ -16,7 +16,7 @@ from funcgraph import tree
 from funcgraph.control.checkpoint import checkpoint
 from funcgraph.control.eager import is_unknown
 from funcgraph.control.lanes import crosses_lanes
-from funcgraph.control.numbers import as_numbers
+from funcgraph.control.numbers import as_counter, as_numbers, without_counters
 from funcgraph.control.scan import scan_primitive
 from funcgraph.control.types import carried, common_length, settled, strengthen, strong
 from funcgraph.control.while_ import while_primitive
@@ -244,7 +244,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
       lower: First integer.
       upper: One past the last integer.
       body_fun: Takes the integer and the carry, returns the new carry, which keeps its structure,
-        shapes and dtypes.
+        shapes and dtypes. The integer, and what is computed of it and of Python's numbers alone,
+        takes the dtype of the arrays beside it; passed to another function, it is an int64.
       init_val: The first carry.
 
     Returns:
@@ -261,17 +262,21 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
       jax.lax.fori_loop.
     """
     init_val = snapshot(init_val)
+
+    def body(i: Any, carry: Any) -> Any:
+        return without_counters(run(body_fun, (as_counter(i), carry), {}))
+
     if is_unknown(lower) or is_unknown(upper):
         start = (cast(lower, np.int64), cast(upper, np.int64), init_val)
-        step = lambda s: (s[0] + 1, s[1], body_fun(s[0], s[2]))  # noqa: E731
+        step = lambda s: (s[0] + 1, s[1], body(s[0], s[2]))  # noqa: E731
         return while_loop(lambda s: s[0] < s[1], step, start)[2]
     first, n = int(lower), max(int(upper) - int(lower), 0)
     if is_staging():
         numbers = np.arange(first, first + n)
-        return scan(lambda c, i: (body_fun(i, c), None), init_val, numbers)[0]
+        return scan(lambda c, i: (body(i, c), None), init_val, numbers)[0]
     if n == 0:
         return tree.map(strengthen, init_val)
-    turn = lambda i, c: (run(body_fun, (np.int64(i), c), {}),)  # noqa: E731
+    turn = lambda i, c: (body(np.int64(i), c),)  # noqa: E731
     carry, out = settled(init_val, lambda c: turn(first, c))
     for i in range(first, first + n):
         (new,) = turn(i, carry) if out is None else out

@@ -137,6 +137,51 @@ def test_numbers_take_the_type_of_the_carry(name: str, run: Any) -> None:
         assert kinds == [np.dtype(x.dtype) for x in jax.tree.leaves(wanted)]
 
 
+COUNTERS: dict[str, Callable[[Any, Any], Any]] = {
+    "beside arrays": lambda i, x: x * i + x / (i + 1) + fnp.sin(x * 0.5**i),
+    "functions of counters": lambda i, x: fnp.maximum(x, fnp.sin(i)) + fnp.where(x > i, i, x),
+    "indices": lambda i, x: fg.at(x)[i].set(x[-i] * i + x[2 - i]),
+    "inner loops": lambda i, x: fg.fori_loop(0, 2, lambda j, y: y * i + j * i, x),
+    "inner derivatives": lambda i, x: fg.grad(lambda y: fnp.sum(y**3 * i + y * 2**i))(x) * 0.1,
+    "Python": lambda i, x: x * (divmod(i, 2)[0] + abs(-i) + (i & 1)) + 1 / (i + 1),
+    "custom rules": lambda i, x: fg.vmap(lambda y: fg.checkpoint(lambda z: z * z * i)(y))(x),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+def test_a_counter_gives_way_to_the_dtype_of_arrays(name: str) -> None:
+    def loop(dtype: Any) -> Any:  # of float64 the loop in Python is the reference
+        x = H.astype(dtype)
+        for i in range(3):
+            x = COUNTERS[name](i if dtype is np.float32 else np.int64(i), x)
+        return x
+
+    for bound in (3, np.int32(3), np.int64(3)):
+        same(fg.fori_loop(0, bound, COUNTERS[name], H), loop(np.float64))
+    f32, program = H.astype(np.float32), lambda x, n=3: fg.fori_loop(0, n, COUNTERS[name], x)
+    for got in (
+        program(f32),
+        fg.jit(program)(f32),
+        fg.jit(program)(f32, 3),
+        fg.vmap(program)(f32[None])[0],
+        fg.vmap(program, (None, 0))(f32, np.array([3]))[0],
+        fg.jvp(program, (f32,), (f32,))[0],
+        fg.jit(fg.value_and_grad(lambda x: ((y := program(x)).sum(), y), has_aux=True))(f32)[0][1],
+    ):
+        assert got.dtype == np.float32
+        same(got, loop(np.float64), 1e-5)
+
+
+def test_counters_as_jax() -> None:
+    x, n, body = np.ones(2, np.float32), np.int32(3), lambda i, x: x * (i + 1) - i
+    for m, run in ((lax, jax.jit), (fg, fg.jit), (fg, lambda f: fg.jit(f, backend="xla"))):
+        got = [run(lambda x, m=m: m.fori_loop(0, n, body, x))(x), m.fori_loop(0, n, body, x)]
+        got.append(run(lambda x, n, m=m: m.fori_loop(0, n, body, x))(x, n))
+        assert {np.asarray(y).dtype for y in got} == {np.dtype(np.float32)}
+        same(got, [np.float32([1.0, 1.0])] * 3)
+    same(jax.jit(lambda x, n: fg.fori_loop(0, n, body, x))(x, n), np.float32([1.0, 1.0]))
+
+
 def test_types_settle_where_jax_gives_up() -> None:
     step = lambda c, x: ((c[0] + x, c[1] + c[0]), c[1])
     for run in RUNS:
