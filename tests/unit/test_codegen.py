@@ -270,7 +270,7 @@ def grad_quickstart(params, x, y):
     d_h = d_logits @ params_v.T
     d_params_v = h.T @ d_logits
     # h = np.tanh(x @ params["w"] + params["b"])
-    t = d_h - d_h * h**2
+    t = d_h * (1 - h**2)
     d_params_b = np.sum(t, axis=0)
     d_params_w = 0.1 * (2 * params_w) + x.T @ t
     return {"b": d_params_b, "v": d_params_v, "w": d_params_w}

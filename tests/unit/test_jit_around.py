@@ -104,6 +104,16 @@ def test_loops(name: str, dtype: Any) -> None:
         same(fg.jit(summed(summed(f)))(*args), summed(summed(f))(*args), 1e-9)
 
 
+def test_an_infinite_carry_does_what_its_steps_do() -> None:
+    def f(x: Any, rows: Any) -> Any:
+        return fg.scan(lambda c, r: (c - c * r, c), x, rows)
+
+    x, rows = np.tile([np.inf, -np.inf, 1.0], 6), np.full((3, 18), 0.5)
+    with np.errstate(invalid="ignore"):
+        wanted = f(x, rows)[0]
+    np.testing.assert_array_equal(fg.jit(f)(x, rows)[0], wanted)
+
+
 def test_results_share_no_memory() -> None:
     results = fg.tree.leaves(fg.jit(collected)(W, B, XS))
     arrays = [x for x in results if isinstance(x, np.ndarray)]

@@ -114,7 +114,6 @@ class _Loop:
         self.sums_of_constants()
         self.signs_of_rows()
         self.rows_first()
-        self.products_with_rows()
         self.outer_products_last()
         self.once()
         self.last()
@@ -236,28 +235,6 @@ class _Loop:
                         e = replace(e, inputs=(opposite[x], minus))
             equations.append(e)
         self.equations = equations
-
-    def products_with_rows(self) -> None:
-        """Write x - x * r as x * (1 - r), where r is a row."""
-        reads = self.reads()
-        made = {v: e for e in self.equations for v in e.outputs}
-        for k, e in enumerate(self.equations):
-            product = made.get(e.inputs[1]) if e.primitive.name == "subtract" else None  # type: ignore[arg-type]
-            if product is None or product.primitive.name != "multiply":
-                continue
-            x, (y, out) = e.inputs[0], (e.inputs[1], e.outputs[0])
-            a, b = product.inputs
-            r = b if a is x else a if b is x else None
-            if r not in self.rows or reads[y] != 1 or not _is_elementwise(e):
-                continue
-            if not isinstance(r, Var) or r.aval != out.aval or not self.is_small(r):
-                continue
-            if r.aval.dtype.kind != "f":
-                continue
-            rest = Var(r.aval)
-            remainder = replace(e, inputs=(1.0, r), outputs=(rest,))
-            self.rows[rest] = self.all_at_once(remainder, self.before)
-            self.equations[k] = replace(product, inputs=(x, rest), outputs=(out,))
 
     # --- behind ---------------------------------------------------------------------------------
 
