@@ -18,11 +18,10 @@ from funcgraph.core.aval import dtype_of, is_inexact, ndim_of, shape_of
 from funcgraph.core.trace import KIND, NUMPY
 from funcgraph.errors import MissingPackageError, ShapeError
 from funcgraph.nn.layer import Layer, fn
-from funcgraph.numpy._exponentials import weighted_sum
+from funcgraph.numpy._exponentials import maximum_of, weighted_sum
 from funcgraph.numpy.creation import as_floats
 from funcgraph.ops import activations as rules
 from funcgraph.ops.structural import cast, normalize_axis, where
-from funcgraph.transforms.linear import stop_gradient
 
 __all__ = [
     "Celu", "Elu", "Gelu", "Glu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid",
@@ -362,7 +361,7 @@ def logsumexp(
     if b is not None or return_sign or dtype_of(a).kind == "c":
         b = b if b is None or where is None else _chosen(where, b)
         return weighted_sum(a, axis, b, keepdims, return_sign)
-    largest = stop_gradient(fnp.max(a, axis=axis, keepdims=True))
+    largest = maximum_of(a, axis)
     total = fnp.sum(fnp.exp(a - _finite(largest)), axis=axis, keepdims=True)
     # The sum is at least 1, or 0 where all terms are -inf, as is the largest then.
     out = fnp.log(fnp.maximum(total, _same(0.5, total))) + largest

@@ -15,12 +15,18 @@ from funcgraph.ops.elementwise import absolute, equal, exp, log
 from funcgraph.ops.structural import where
 from funcgraph.transforms.linear import stop_gradient
 
-__all__ = ["largest", "weighted_sum"]
+__all__ = ["largest", "maximum_of", "weighted_sum"]
+
+
+def maximum_of(x: Any, axis: Any) -> Any:
+    """Return the maximum along axes as a constant, -inf of nothing; axes are kept."""
+    least = {} if np.size(x) else {"initial": -np.inf}
+    return stop_gradient(red.max(real(x), axis=axis, keepdims=True, **least))
 
 
 def largest(x: Any, axis: Any) -> Any:
     """Return the maximum along axes as a constant, 0 where it is infinite; axes are kept."""
-    most = stop_gradient(red.max(real(x), axis=axis, keepdims=True))
+    most = maximum_of(x, axis)
     return where(ew.isfinite(most), most, dtype_of(most).type(0))
 
 

@@ -56,12 +56,16 @@ softplus = Unary(
 
 
 def _np_softmax(x: Any, axis: int) -> Any:
+    if not x.size:  # nothing has no maximum
+        return np.exp(x)
     y = np.exp(x - np.max(x, axis=axis, keepdims=True))
     y /= np.sum(y, axis=axis, keepdims=True)
     return y
 
 
 def _np_log_softmax(x: Any, axis: int) -> Any:
+    if not x.size:
+        return np.exp(x)
     y = x - np.max(x, axis=axis, keepdims=True)
     y -= np.log(np.sum(np.exp(y), axis=axis, keepdims=True))
     return y

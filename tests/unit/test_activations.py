@@ -173,3 +173,17 @@ def test_no_place_of_an_argument_means_something_else_than_in_jax(module, theirs
         pairs = zip(inspect.signature(f).parameters, inspect.signature(g).parameters, strict=False)
         both = {*inspect.signature(f).parameters} & {*inspect.signature(g).parameters}
         assert all(a == b for a, b in pairs if a in both or b in both), name
+
+
+@pytest.mark.parametrize("run", [lambda f: f, fg.jit], ids=["eager", "jit"])
+def test_sums_of_no_exponentials(run) -> None:
+    """As in jax.nn; NumPy has no maximum of nothing."""
+    x = np.zeros((2, 0), np.float32)
+    for f in (nn.softmax, nn.log_softmax):
+        for y in (run(f)(x), run(fg.grad(lambda x, f=f: np.sum(f(x))))(x)):
+            assert y.shape == x.shape
+            assert y.dtype == x.dtype
+    for weights in (None, 2.0):
+        with np.errstate(divide="ignore"):
+            y = run(lambda x, b=weights: nn.logsumexp(x, -1, b))(x)
+        np.testing.assert_array_equal(y, [-np.inf, -np.inf])
