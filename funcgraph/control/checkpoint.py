@@ -150,7 +150,7 @@ def _batch_barrier(primitive: Any, size: int, args: Any, batched: Any, attrs: An
 
 
 def _behind(jax: Any, x: Any, *others: Any) -> Any:
-    """Return x, but as something that is computed from the others.
+    """Return x, but as something that is computed from the others; of none, on a CPU, in memory.
 
     On a CPU, XLA drops its barriers before it looks for what stands twice. There, a zero is added
     to the bits of x that is computed from bits of another value, by operations through which XLA
@@ -158,6 +158,8 @@ def _behind(jax: Any, x: Any, *others: Any) -> Any:
     """
     if not any(isinstance(y, jax.core.Tracer) for y in (x, *others)):
         return x
+    if not others:
+        return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
     bits = jax.lax.bitcast_convert_type
 
     def plain(x: Any, *others: Any) -> Any:

@@ -23,7 +23,7 @@ from funcgraph.core.graph import Graph
 from funcgraph.core.hoist import hoist
 from funcgraph.core.remat import Options
 from funcgraph.core.simplify import simplify
-from funcgraph.core.vectors import untransposed
+from funcgraph.core.transposed import untransposed, written_out
 from funcgraph.engines.dtypes import converted
 from funcgraph.errors import MemoryBudgetError, MissingPackageError
 from funcgraph.tree.structure import is_simple
@@ -69,7 +69,7 @@ def _prepared(graph: Graph) -> Graph:
 
 
 def _optimized(graph: Graph) -> Graph:
-    return hoist(scaled(untransposed(simplify(graph))))
+    return written_out(hoist(scaled(untransposed(simplify(graph)))))
 
 
 def _planned(graph: Graph, budget: int | None, donated: Any, options: Any) -> MemoryReport:

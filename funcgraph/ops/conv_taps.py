@@ -162,16 +162,21 @@ def _reached_from(jax: Any, x: Any, start: Any, outputs: Ints, strides: Ints) ->
 def depthwise_by_kernel(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int) -> Any:
     """Sum example by example, tap by tap, as products with ones: XLA's own sums do not vectorise."""
     outputs, over = g.shape[1:-1], prod(g.shape[1:-1])
-    x = extended(jax, x, outputs, shape, steps)
-    g = g.reshape(*g.shape[:-1], groups, g.shape[-1] // groups)
+    x, each = extended(jax, x, outputs, shape, steps), g.shape[-1] // groups
     ones, starts = jax.numpy.ones(over, g.dtype), _starts(jax, 0, shape, steps.dilation)
+
+    def term(some: Any, g: Any) -> Any:
+        if each > 1:
+            g = (some[..., None] * g.reshape(*some.shape, each)).reshape(g.shape)
+        else:  # with an axis of length 1 XLA would copy the arrays
+            g = some * g
+        return g.reshape(over, -1)
 
     def example(total: Any, operands: Any) -> Any:
         x, g = operands
-        meet = lambda start: _reached_from(jax, x, start, outputs, steps.strides)
-        tap = lambda start: ones @ (meet(start)[..., None] * g).reshape(over, -1)
+        tap = lambda start: ones @ term(_reached_from(jax, x, start, outputs, steps.strides), g)
         return total + jax.lax.map(tap, starts), None
 
-    start = jax.numpy.zeros((prod(shape), prod(g.shape[-2:])), g.dtype)
+    start = jax.numpy.zeros((prod(shape), g.shape[-1]), g.dtype)
     total = jax.lax.scan(example, start, (x, g))[0]
     return total.reshape(*shape, 1, -1)

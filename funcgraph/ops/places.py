@@ -31,7 +31,7 @@ def side_by_side(templates: Sequence[Template], shape: Shape) -> tuple[int, list
 
 
 def _spans(template: Template, shape: Shape) -> list[slice] | None:
-    """Return what a template selects of each axis, all of it forwards; None if it cannot be told."""
+    """Return what a template selects of each axis; None if it cannot be told."""
     parts = [part for part in template if part is not None]
     if any(type(part) not in (int, slice, type(Ellipsis)) for part in parts):
         return None
@@ -41,10 +41,7 @@ def _spans(template: Template, shape: Shape) -> list[slice] | None:
     spans = []
     for part, n in zip([*front, *middle, *behind], shape, strict=True):
         one = slice(part % n, part % n + 1) if type(part) is int else part
-        span = slice(*one.indices(n))
-        if span.step < 1:
-            return None
-        spans.append(span)
+        spans.append(slice(*one.indices(n)))
     return spans
 
 
@@ -65,7 +62,10 @@ def jax_index_sum(jax: Any, *gs: Any, shape: Shape, dtype: Any, templates: Any) 
     lengths = [tuple(len(range(s.start, s.stop, s.step)) for s in span) for span in spans]  # type: ignore[union-attr]
     if any(g.size != functools.reduce(operator.mul, n) for g, n in zip(gs, lengths, strict=True)):
         return _written(jnp, gs, shape, dtype, templates)
-    parts = [jnp.reshape(g, n).astype(dtype) for g, n in zip(gs, lengths, strict=True)]
+    parts = [
+        _turned(jnp, jnp.reshape(g, n), span).astype(dtype)
+        for g, n, span in zip(gs, lengths, spans, strict=True)
+    ]
     if (found := side_by_side(templates, shape)) is not None:
         axis, order = found
         return jnp.concatenate([parts[k] for k in order], axis)
@@ -78,9 +78,18 @@ def jax_index_sum(jax: Any, *gs: Any, shape: Shape, dtype: Any, templates: Any) 
     return functools.reduce(operator.add, padded)
 
 
+def _turned(jnp: Any, g: Any, spans: Any) -> Any:
+    """Return what was selected in the order of the whole: axes that were read backwards, turned."""
+    axes = [k for k, s in enumerate(spans) if s.step < 0]
+    return jnp.flip(g, axes) if axes else g
+
+
 def _width(s: slice, m: int, n: int) -> tuple[int, int, int]:
     """Return what is put before, behind and between the m elements that a slice selects of n."""
-    return (s.start, n - s.start - (m - 1) * s.step - 1, s.step - 1) if m else (0, n, 0)
+    if not m:
+        return 0, n, 0
+    first, last = sorted((s.start, s.start + (m - 1) * s.step))
+    return first, n - last - 1, abs(s.step) - 1
 
 
 def _written(jnp: Any, gs: Any, shape: Shape, dtype: Any, templates: Any) -> Any:

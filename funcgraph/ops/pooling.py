@@ -14,6 +14,7 @@ taps, on strided slices. May import `core`, `ops`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod
@@ -201,6 +202,8 @@ def _np_spread(g: Any, length: int, out: Any = None, **attrs: Any) -> Any:
 
 # --- values on JAX --------------------------------------------------------------------------------
 
+_FEW = 4  # elements of a window, whose slices become part of a loop
+
 
 def _jax_max(jax: Any, x: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
     return _reduced(jax, x, lowest(x.dtype), jax.lax.max, axis, window, stride, pad)
@@ -213,6 +216,11 @@ def _jax_sum(jax: Any, x: Any, axis: int, window: int, stride: int, pad: Pad) ->
 def _reduced(
     jax: Any, x: Any, start: Any, operation: Any, axis: int, window: int, stride: int, pad: Pad
 ) -> Any:
+    outputs = _outputs(x, axis, window, stride, pad)
+    if window <= _FEW and _is_tiled(x.shape[axis], outputs[axis], window, stride, pad):
+        return functools.reduce(
+            operation, (x[_at(axis, slice(k, None, stride))] for k in range(window))
+        )
     return jax.lax.reduce_window(
         x,
         start,
@@ -258,9 +266,20 @@ def _jax_take(
     return y
 
 
+def _tiled(jax: Any, g: Any, axis: int, window: int) -> Any:
+    """Return each element of g beside itself, `window` times, on an axis of its own."""
+    shape = (*g.shape[: axis + 1], window, *g.shape[axis + 1 :])
+    return jax.numpy.broadcast_to(jax.numpy.expand_dims(g, axis + 1), shape)
+
+
 def _jax_put(
     jax: Any, g: Any, taps: Any, axis: int, window: int, stride: int, pad: Pad, length: int
 ) -> Any:
+    if _is_tiled(length, g.shape[axis], window, stride, pad):
+        whole = _resized(g.shape, axis, length)
+        g, taps = (_tiled(jax, a, axis, window) for a in (g, taps))
+        here = jax.lax.broadcasted_iota(taps.dtype, taps.shape, axis + 1)
+        return jax.numpy.where(taps == here, g, g.dtype.type(0)).reshape(whole)
     x = jax.numpy.zeros(_resized(g.shape, axis, length), g.dtype)
     for k, some, elements in _taps(length, g.shape[axis], axis, window, stride, pad):
         kept = jax.numpy.where(taps[some] == k, g[some], g.dtype.type(0))
@@ -271,6 +290,8 @@ def _jax_put(
 def _jax_spread(
     jax: Any, g: Any, axis: int, window: int, stride: int, pad: Pad, length: int
 ) -> Any:
+    if _is_tiled(length, g.shape[axis], window, stride, pad):
+        return _tiled(jax, g, axis, window).reshape(_resized(g.shape, axis, length))
     x = jax.numpy.zeros(_resized(g.shape, axis, length), g.dtype)
     for _, some, elements in _taps(length, g.shape[axis], axis, window, stride, pad):
         x += _placed(jax, g[some], elements, axis, length, 0)

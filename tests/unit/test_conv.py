@@ -253,6 +253,25 @@ def test_pooling_on_xla_scatters_nothing() -> None:
         assert "scatter" not in gradient.lower(normal(2, 8, 7, 3)).as_text()
 
 
+@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
+def test_windows_side_by_side_on_xla_are_parts_of_loops(pool: Any) -> None:
+    """Slices and broadcasting: neither reduce_window nor padding, that XLA keeps in memory."""
+    pytest.importorskip("jax")
+    x = RNG.integers(0, 3, (2, 6, 4, 3)).astype(float)
+    x[0, 1, 2] = np.nan
+    weights = normal(2, 2, 2, 3)
+    f = fg.value_and_grad(lambda x: np.sum(weights * pool(x, (3, 2))))
+    step = fg.jit(f, backend="xla")
+    text = step.lower(x).as_text()
+    assert "reduce_window" not in text
+    assert "stablehlo.pad" not in text
+    for got, wanted in zip(step(x), f(x), strict=True):
+        close(np.asarray(got), wanted)
+    tangent = lambda x: fg.jvp(f, (x,), (np.cos(x),))[1]
+    for got, wanted in zip(fg.jit(tangent, backend="xla")(x), tangent(x), strict=True):
+        close(np.asarray(got), wanted)
+
+
 def test_pooling_in_blocks() -> None:
     """Blocks of rows and of columns give what one block gives."""
     x = normal(3, 6, 5, 1300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ PLAIN = [
     Case((2, 3, 4, 5, 2), (2, 3, 2, 2, 3)),
     Case((2, 4, 5, 4, 2), (3, 1, 2, 2, 3), (2, 3, 1), ((1, 1), (0, -1), (2, 0))),
     Case((1, 5, 4, 4, 1), (3, 2, 2, 1, 2), 2, "SAME", 2),
+    Case((2, 5, 4, 3), (2, 2, 3, 18)),
 ]
 GROUPED = [
     Case((2, 7, 6), (3, 2, 9), 1, "SAME", 1, 3),
@@ -213,6 +215,28 @@ def test_blocks_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conv_xla, "_BLOCK", 100)
     cases = [Case((6, 7, 8, 3), (3, 3, 3, 4)), Case((5, 7, 8, 3), (2, 4, 3, 2), (3, 2))]
     compared(cases, np.float64, 1e-10)
+
+
+def lowered(f: Any, case: Case) -> str:
+    return jax.jit(f).lower(*operands(case, np.float32)).as_text()  # type: ignore[no-any-return]
+
+
+def test_an_odd_number_of_channels_is_made_even_where_xla_is_slow_for_it() -> None:
+    """From 3 to 32 channels, XLA's convolution takes four times as long as from 4."""
+    for channels, outputs, wanted in ((3, 32, 4), (3, 33, 3), (1, 32, 1), (6, 32, 6), (3, 16, 3)):
+        case = Case((2, 5, 12, channels), (3, 3, channels, outputs))
+        text = lowered(lambda x, w, g, case=case: ops.conv(x, w, **case.attrs()), case)
+        assert f"tensor<3x3x{wanted}x{outputs}xf32>" in text.split("stablehlo.convolution")[1]
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_single_examples_are_not_copied(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA copies whole arrays whose axis of length 1 is not where it expects that."""
+    monkeypatch.setattr(conv_xla, "_BLOCK", 100)
+    case = Case((6, 7, 8, 4), (3, 3, 4 // groups, 4), 1, "SAME", 1, groups)
+    f = lambda x, w, g: ops.conv_kernel(x, g, shape=(3, 3), **case.attrs())
+    text = jax.jit(f).lower(*operands(case, np.float32)).compile().as_text()
+    assert not re.search(r"= f32\[6,[0-9,]*\]\S* copy\(", text)
 
 
 # --- against JAX, through JAX's transformations ---------------------------------------------------

@@ -129,6 +129,28 @@ def test_xla_transposes_no_matrix_for_a_vector(f: Callable[..., Any]) -> None:
     np.testing.assert_allclose(step(v, x), wanted, rtol=1e-12, atol=1e-11)
 
 
+def written(n: int, m: int, dtype: Any) -> bool:
+    """Return whether x.T, of the gradient of x @ w, is written to memory for the product."""
+    pytest.importorskip("jax")
+    x, w = (RNG.standard_normal(shape).astype(dtype) for shape in ((128, n), (n, m)))
+    step = fg.jit(fg.grad(lambda w, x: np.sum(np.sin(x @ w))), backend="xla")
+    wanted = x.T.astype(float) @ np.cos(x.astype(float) @ w)
+    np.testing.assert_allclose(step(w, x), wanted, rtol=1e-3, atol=1e-3)
+    return "optimization_barrier" in step.lower(w, x).as_text()
+
+
+def test_xla_gets_large_transposed_matrices_as_matrices() -> None:
+    """It reads them across their rows otherwise: the product takes up to three times as long."""
+    assert written(128, 32, np.float32)
+    assert not written(128, 32, np.float64)
+    assert not written(32, 128, np.float32)
+    assert not written(64, 2, np.float32)
+    scanned = lambda w, x: fg.scan(lambda c, _: (c @ w, c), x, None, 2)[0].sum()
+    args = (RNG.standard_normal((128, 128)).astype(np.float32) for _ in range(2))
+    lowered = fg.jit(fg.grad(scanned), backend="xla").lower(*args)
+    assert "optimization_barrier" in lowered.as_text()
+
+
 # --- constants that XLA computes ------------------------------------------------------------------
 
 SEEDS = np.eye(12)

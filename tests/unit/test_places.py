@@ -42,6 +42,7 @@ TEMPLATES = [
     [(slice(None, None, 2), slice(1, 3)), (slice(1, 4, 2), None, 0)],
     [(0, 0), (3, -1), (-4,), (slice(1, 1),)],
     [(slice(None, None, -1), 0), (1, slice(0, 2))],
+    [(slice(2, 0, -2), slice(None, None, -1)), (slice(None, None, -1),), (slice(0, 2, -1),)],
     [(k % 4, k % 3) for k in range(7)],
     [(np.array([True, False, False, True]),), (Ellipsis, 0)],
     [(Ellipsis, None)],
@@ -73,3 +74,11 @@ def test_values_are_those_of_numpy_in_every_mode(templates: Any, dtype: Any) -> 
             np.testing.assert_allclose(np.asarray(got), wanted, rtol=1e-6, atol=1e-7)
         for got, other in zip(gradients, eager[3], strict=True):
             np.testing.assert_allclose(np.asarray(got), other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_read_backwards_is_turned_not_scattered() -> None:
+    """The kernel of a transposed convolution, for one."""
+    f = lambda x: np.sum(np.sin(x[::-1, 2:0:-1]))
+    text = fg.jit(fg.grad(f), backend="xla").lower(RNG.standard_normal((4, 5))).as_text()
+    assert "scatter" not in text
+    assert "reverse" in text
