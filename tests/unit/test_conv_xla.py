@@ -211,9 +211,10 @@ def test_convolutions_row_by_row(block: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_blocks_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weight gradients that are summed block by block, also of a batch of odd length."""
+    """Weight gradients that are summed block by block, also of a batch of odd length; of groups."""
     monkeypatch.setattr(conv_xla, "_BLOCK", 100)
     cases = [Case((6, 7, 8, 3), (3, 3, 3, 4)), Case((5, 7, 8, 3), (2, 4, 3, 2), (3, 2))]
+    cases += [GROUPED[5], Case((1, 6, 7, 9), (3, 2, 1, 18), 1, "SAME", 1, 9)]
     compared(cases, np.float64, 1e-10)
 
 
