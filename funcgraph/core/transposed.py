@@ -8,7 +8,8 @@ to memory. Otherwise XLA reads across rows, by slower code (milliseconds, jax 0.
 
     64 x 1024, 64 x 128     0.14  0.09        2048 x 512, 2048 x 64     1.29  0.53
     256 x 1024, 256 x 128   0.46  0.22        1600 x 128, 1600 x 512    0.63  0.58
-    3200 x 256, 3200 x 256  1.54  1.11        4096 x 32, 4096 x 32      0.07  0.11   (as it is)
+    3200 x 256, 3200 x 256  1.54  1.11        500 x 32, 500 x 32        0.03  0.022
+    8000 x 128, 8000 x 128  1.04  0.87        4096 x 32, 4096 x 32      0.07  0.11   (as it is)
 
 The order of summation may change. May import `core`.
 """
@@ -16,7 +17,6 @@ The order of summation may change. May import `core`.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 from funcgraph.core.aval import aval_of
 from funcgraph.core.graph import Atom, Equation, Graph, Var
@@ -25,7 +25,11 @@ from funcgraph.core.simplify import prune
 
 __all__ = ["untransposed", "written_out"]
 
-_LONG = 64  # columns of a matrix whose transpose is written to memory
+_LONG, _SHORT = (
+    64,
+    32,
+)  # columns of a matrix whose transpose is written to memory: of many rows, of few
+_FEW = 2048  # rows
 _MUCH = 1 << 17  # multiplications of the product
 
 
@@ -88,7 +92,8 @@ def written_out(graph: Graph) -> Graph:
 
 def _is_written(e: Equation) -> bool:
     """Return whether a product is of float32, and large; others XLA computes by other code."""
-    rows, columns = _shape(e.inputs[0]), _shape(e.inputs[1])
-    work = prod(rows) * columns[-1]
+    (columns, rows), other = _shape(e.inputs[0]), _shape(e.inputs[1])
     single = e.outputs[0].aval.dtype == "float32"
-    return single and len(columns) == 2 and rows[0] >= _LONG and work >= _MUCH
+    work = columns * rows * other[-1]
+    least = _SHORT if rows <= _FEW else _LONG
+    return single and len(other) == 2 and columns >= least and work >= _MUCH

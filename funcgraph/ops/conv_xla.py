@@ -38,11 +38,12 @@ from funcgraph.ops.conv_taps import (
     reversed_taps,
     turned_steps,
 )
-from funcgraph.ops.windows import Ints, output_length
+from funcgraph.ops.windows import Ints, output_length, used
 
 __all__ = ["Native", "by_input", "by_kernel", "forward"]
 
 _BLOCK = 1 << 19  # elements of the columns of one block of the batch: 2 to 4 MB, which caches hold
+_SPREAD = 1 << 22  # elements of outputs with zeros between them, which XLA writes to memory
 _FEW_PRODUCTS = 10_000_000  # multiplications and additions of a weight gradient
 _THIN = 8  # channels below which rows of inputs are too narrow for a product of matrices
 _MANY_GROUPS = 8
@@ -97,6 +98,15 @@ def _in_blocks(jax: Any, part: Any, elements: int, x: Any, g: Any) -> Any:
     return jax.lax.scan(lambda total, b: (total + term(b), None), start, blocks)[0]
 
 
+def _mapped(jax: Any, part: Any, elements: int, x: Any) -> Any:
+    """Return part(x), of each example apart, block by block: `elements` of work an example."""
+    n = _blocks(x.shape[0], elements)
+    if n == 1:
+        return part(x)
+    y = jax.lax.map(lambda a: part(*_batched(x.ndim, a)), _cut(n, x))
+    return y.reshape(x.shape[0], *y.shape[2:])
+
+
 def _product(jax: Any, rows: Any, g: Any) -> Any:
     """Return rows^T g, (columns, outputs), of (..., columns) and (..., outputs)."""
     rows, g = (a.reshape(-1, a.shape[-1]) for a in (rows, g))
@@ -124,9 +134,9 @@ def _rows_of_taps(jax: Any, x: Any, outputs: Ints, shape: Ints, steps: Steps) ->
 def _columns(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps) -> Any:
     """Return the weight gradient: for each row of taps, columns of inputs times outputs."""
     outputs = g.shape[1:-1]
-    x = extended(jax, x, outputs, shape, steps)
 
     def part(x: Any, g: Any) -> Any:
+        x = extended(jax, x, outputs, shape, steps)  # of a block: of all, it would be kept
         rows = _rows_of_taps(jax, x, outputs, shape, steps)
         return jax.numpy.stack([_product(jax, some, g) for some in rows])
 
@@ -144,24 +154,21 @@ def _by_groups(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps, groups: int)
         128 groups  1x12x12 5x5 32->64  8.8  11.9       16 groups  8x56x56 3x3/2  8->8  4.9  7.0
     """
     outputs, channels = g.shape[1:-1], x.shape[-1] // groups
-    x = extended(jax, x, outputs, shape, steps)
     parts = (a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups) for a in (x, g))
     x, g = (jax.numpy.moveaxis(a, -2, 0) for a in parts)
+    x, g = x.reshape(-1, *x.shape[2:]), g.reshape(groups, -1, g.shape[-1])
     pairs = (((1,), (1,)), ((0,), (0,)))
 
     def part(operands: Any) -> Any:
-        x, g = operands
-        rows = _rows_of_taps(jax, x.reshape(-1, *x.shape[2:]), outputs, shape, steps)
-        g = g.reshape(g.shape[0], -1, g.shape[-1])
+        x, g = (a.reshape(-1, *whole) for a, whole in zip(operands, shapes, strict=True))
+        x = extended(jax, x, outputs, shape, steps)
+        rows = _rows_of_taps(jax, x, outputs, shape, steps)
         each = (some.reshape(*g.shape[:2], -1) for some in rows)
         return jax.numpy.concatenate([jax.lax.dot_general(some, g, pairs) for some in each], 1)
 
-    n = _blocks(groups, _work(shape, x.shape[1] * prod(outputs) * channels))
-    if n == 1:
-        total = part((x, g))
-    else:
-        blocks = [a.reshape(n, groups // n, *a.shape[1:]) for a in (x, g)]
-        total = jax.lax.map(part, tuple(blocks))
+    shapes = x.shape[1:], g.shape[1:]
+    n = _blocks(groups, _work(shape, prod(g.shape[1:-1]) * channels))
+    total = part((x, g)) if n == 1 else jax.lax.map(part, (_cut(n, x), _cut(n, g)))
     total = total.reshape(groups, *shape, channels, g.shape[-1])
     return jax.numpy.moveaxis(total, 0, -2).reshape(*shape, channels, -1)
 
@@ -173,8 +180,8 @@ def _shifts(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps) -> Any:
     """
     *over, width = g.shape[1:-1]
     *outer, taps = shape
-    x = extended(jax, x, g.shape[1:-1], shape, steps)
-    length, step = x.shape[-2], steps.dilation[-1]
+    step = steps.dilation[-1]
+    length = used(width, taps, steps.strides[-1], step)
     none = [(0, 0, 0)] * (g.ndim - 2)
 
     def shifted(g: Any, k: int) -> Any:
@@ -183,6 +190,7 @@ def _shifts(jax: Any, x: Any, g: Any, shape: Ints, steps: Steps) -> Any:
 
     def part(x: Any, g: Any) -> Any:
         wide = jax.numpy.concatenate([shifted(g, k) for k in range(taps)], -1)
+        x = extended(jax, x, g.shape[1:-1], shape, steps)
         rows = (
             reached(x, 1, first, tuple(over), steps.strides[:-1], steps.dilation[:-1])
             for first in each_tap(tuple(outer))
@@ -311,10 +319,7 @@ def _by_rows(jax: Any, x: Any, w: Any, steps: Steps) -> Any:
 
     # What made x is computed once, not for each of the slices that it would be fused into.
     x = jax.lax.optimization_barrier(x)
-    n = _blocks(x.shape[0], x.shape[1] * outputs[1] * across * x.shape[3])
-    one = lambda a: part(*_batched(4, a))
-    y = part(x) if n == 1 else jax.lax.map(one, _cut(n, x))
-    return y.reshape(-1, *y.shape[-3:])
+    return _mapped(jax, part, x.shape[1] * outputs[1] * across * x.shape[3], x)
 
 
 def _parts(jax: Any, groups: int, *arrays: Any) -> Iterator[Any]:
@@ -398,7 +403,11 @@ def by_input(
         return _turned(jax, native, g, w, shape, steps)
     if groups == 1 and _is_phased(w.shape[:-2], steps):
         return _phases(jax, native, g, w, shape, steps)
-    return native.by_input(jax, g, w, shape=shape, groups=groups, **attrs)
+    spread = [(n - 1) * s + 1 for n, s in zip(g.shape[1:-1], steps.strides, strict=True)]
+    own = lambda g: native.by_input(jax, g, w, shape=shape, groups=groups, **attrs)
+    if g.shape[0] * prod(spread) * g.shape[-1] <= _SPREAD:
+        return own(g)
+    return _mapped(jax, own, prod(spread) * g.shape[-1], g)
 
 
 def _is_phased(taps: Ints, steps: Steps) -> bool:

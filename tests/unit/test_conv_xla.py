@@ -240,6 +240,27 @@ def test_single_examples_are_not_copied(groups: int, monkeypatch: pytest.MonkeyP
     assert not re.search(r"= f32\[6,[0-9,]*\]\S* copy\(", text)
 
 
+def test_strided_input_gradients_of_large_batches_are_in_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """XLA writes outputs with zeros between them to memory, which takes longer than the sums."""
+    cases = [Case((6, 9, 8, 3), (3, 3, 3, 4), 2), Case((5, 7, 8, 3), (3, 2, 3, 2), (2, 3), "VALID")]
+    for spread, found in ((conv_xla._SPREAD, False), (100, True)):
+        monkeypatch.setattr(conv_xla, "_SPREAD", spread)
+        monkeypatch.setattr(conv_xla, "_BLOCK", 400)
+        f = lambda x, w, g: ops.conv_input(g, w, shape=(9, 8), **cases[0].attrs())
+        assert ("stablehlo.while" in lowered(f, cases[0])) is found
+    compared(cases, np.float64, 1e-10)
+
+
+def test_weight_gradients_pad_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is padded as a whole is kept from the forward pass on."""
+    monkeypatch.setattr(conv_xla, "_BLOCK", 100)
+    case = Case((6, 7, 9, 8), (3, 3, 8, 4))
+    by_kernel = lambda x, w, g: ops.conv_kernel(x, g, shape=(3, 3), **case.attrs())
+    assert "tensor<6x9x11x8xf32>" not in lowered(by_kernel, case)
+
+
 # --- against JAX, through JAX's transformations ---------------------------------------------------
 
 
