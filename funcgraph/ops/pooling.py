@@ -205,22 +205,35 @@ def _np_spread(g: Any, length: int, out: Any = None, **attrs: Any) -> Any:
 _FEW = 4  # elements of a window, whose slices become part of a loop
 
 
-def _jax_max(jax: Any, x: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
-    return _reduced(jax, x, lowest(x.dtype), jax.lax.max, axis, window, stride, pad)
+def _first_max(jax: Any, x: Any, y: Any) -> Any:
+    """Return the larger of two; of equals JAX's own derivatives take the first, as ours do."""
+    return jax.numpy.where((x >= y) | (x != x), x, y)
 
 
-def _jax_sum(jax: Any, x: Any, axis: int, window: int, stride: int, pad: Pad) -> Any:
-    return _reduced(jax, x, x.dtype.type(0), jax.lax.add, axis, window, stride, pad)
+def _jax_max(jax: Any, x: Any, **attrs: Any) -> Any:
+    return _reduced(jax, x, lowest(x.dtype), jax.lax.max, _first_max, **attrs)
+
+
+def _jax_sum(jax: Any, x: Any, **attrs: Any) -> Any:
+    return _reduced(jax, x, x.dtype.type(0), jax.lax.add, lambda _, x, y: x + y, **attrs)
 
 
 def _reduced(
-    jax: Any, x: Any, start: Any, operation: Any, axis: int, window: int, stride: int, pad: Pad
+    jax: Any,
+    x: Any,
+    start: Any,
+    operation: Any,
+    joined: Any,
+    axis: int,
+    window: int,
+    stride: int,
+    pad: Pad,
 ) -> Any:
+    """Return windows reduced by an operation of JAX's; by ours, where few taps stand side by side."""
     outputs = _outputs(x, axis, window, stride, pad)
     if window <= _FEW and _is_tiled(x.shape[axis], outputs[axis], window, stride, pad):
-        return functools.reduce(
-            operation, (x[_at(axis, slice(k, None, stride))] for k in range(window))
-        )
+        taps = (x[_at(axis, slice(k, None, stride))] for k in range(window))
+        return functools.reduce(functools.partial(joined, jax), taps)
     return jax.lax.reduce_window(
         x,
         start,

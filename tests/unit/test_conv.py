@@ -256,7 +256,7 @@ def test_pooling_on_xla_scatters_nothing() -> None:
 @pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
 def test_windows_side_by_side_on_xla_are_parts_of_loops(pool: Any) -> None:
     """Slices and broadcasting: neither reduce_window nor padding, that XLA keeps in memory."""
-    pytest.importorskip("jax")
+    jax = pytest.importorskip("jax")
     x = RNG.integers(0, 3, (2, 6, 4, 3)).astype(float)
     x[0, 1, 2] = np.nan
     weights = normal(2, 2, 2, 3)
@@ -267,6 +267,9 @@ def test_windows_side_by_side_on_xla_are_parts_of_loops(pool: Any) -> None:
     assert "stablehlo.pad" not in text
     for got, wanted in zip(step(x), f(x), strict=True):
         close(np.asarray(got), wanted)
+    whole = np.nan_to_num(x)
+    with jax.enable_x64(True):  # by JAX's rules, at ties too
+        close(np.asarray(jax.grad(lambda x: (weights * pool(x, (3, 2))).sum())(whole)), f(whole)[1])
     tangent = lambda x: fg.jvp(f, (x,), (np.cos(x),))[1]
     for got, wanted in zip(fg.jit(tangent, backend="xla")(x), tangent(x), strict=True):
         close(np.asarray(got), wanted)
