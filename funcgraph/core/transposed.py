@@ -25,10 +25,8 @@ from funcgraph.core.simplify import prune
 
 __all__ = ["untransposed", "written_out"]
 
-_LONG, _SHORT = (
-    64,
-    32,
-)  # columns of a matrix whose transpose is written to memory: of many rows, of few
+# The least columns of a matrix whose transpose is written to memory: of many rows, and of few.
+_LONG, _SHORT = 64, 32
 _FEW = 2048  # rows
 _MUCH = 1 << 17  # multiplications of the product
 
