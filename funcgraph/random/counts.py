@@ -142,12 +142,13 @@ def multinomial(
       key: Random key.
       n: Number of trials; broadcasts to the batch.
       p: Array (..., k): the probabilities of the outcomes.
-      shape: Shape of the result, (..., k); None: that of p.
+      shape: Shape of the batch: that of the result without k; None: p's. (JAX before 0.12 takes
+        the whole shape of the result, against its documentation.)
       dtype: float16, float32 or float64.
       unroll: How many outcomes each step of the loop (`scan`) takes.
 
     Returns:
-      Array of that shape and dtype.
+      Array of shape (*shape, k), of that dtype.
 
     Raises:
       RandomKeyError: key is no random key.
@@ -166,9 +167,10 @@ def multinomial(
     if not shape_of(p):
         raise ValueError(f"multinomial takes p of shape (..., k), got {aval_of(p)}.")
     p = _probability(p, dtype)
-    shape = shape_of(p) if shape is None else as_shape(shape)
-    n = broadcast_to(cast(n, dtype_of(p)), sample_shape(shape[:-1], n))
-    p = fnp.moveaxis(broadcast_to(p, sample_shape(shape, p)), -1, 0)
+    k = shape_of(p)[-1]
+    batch = shape_of(p)[:-1] if shape is None else as_shape(shape)
+    n = broadcast_to(cast(n, dtype_of(p)), sample_shape(batch, n))
+    p = fnp.moveaxis(broadcast_to(p, sample_shape((*batch, k), p)), -1, 0)
     rest = fnp.flip(fnp.cumsum(fnp.flip(p, 0), axis=0), 0)  # the outcomes not yet counted
     ratios = fnp.clip(p / fnp.where(ew.equal(rest, 0), dtype_of(p).type(1), rest), 0, 1)
 
