@@ -135,6 +135,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     x = as_floats(f)
     axes = normalize_axes(axis, ndim_of(x))
     spacing = [as_array(h) for h in varargs] or [1.0]
+    spacing = [as_floats(h) if dtype_of(h).kind in ("b", "u") else h for h in spacing]
     if len(spacing) == 1 and ndim_of(spacing[0]) == 0:
         spacing = spacing * len(axes)
     if len(spacing) != len(axes):

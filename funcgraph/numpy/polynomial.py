@@ -14,7 +14,7 @@ from funcgraph.core.aval import dtype_of, ndim_of, shape_of
 from funcgraph.numpy import linalg
 from funcgraph.numpy._register import function, known
 from funcgraph.numpy.calculus import convolve
-from funcgraph.numpy.creation import as_array, as_dtype, vander
+from funcgraph.numpy.creation import as_array, as_dtype, as_floats, vander
 from funcgraph.numpy.products import matmul, outer
 from funcgraph.numpy.reductions import sum
 from funcgraph.ops import elementwise as ew
@@ -83,8 +83,8 @@ def polymul(a1: Any, a2: Any) -> Any:
 @function(np.polydiv)
 def polydiv(u: Any, v: Any) -> Any:
     """Return quotient and remainder: u = q v + r; leading coefficients of r near 0 are cut off."""
-    u, v = _coefficients(u), _coefficients(v)
-    dtype = np.result_type(dtype_of(u), dtype_of(v), np.float16)
+    u, v = as_floats(_coefficients(u)), as_floats(_coefficients(v))
+    dtype = np.result_type(dtype_of(u), dtype_of(v))
     u, v = as_dtype(u, dtype), as_dtype(v, dtype)
     m, n = shape_of(u)[0] - 1, shape_of(v)[0] - 1
     scale = 1.0 / v[0]
@@ -214,6 +214,7 @@ def _are_conjugate(x: Any) -> bool:
 def poly(seq_of_zeros: Any) -> Any:
     """Return the monic polynomial with the given roots, or the characteristic one of a matrix."""
     x = _coefficients(seq_of_zeros)
+    x = x if dtype_of(x).char in "fdgFDG" else as_dtype(x, np.float64)
     shape = shape_of(x)
     if len(shape) == 2 and shape[0] == shape[1] != 0:
         x = linalg.eigvals(x)

@@ -15,6 +15,7 @@ from funcgraph.ops import elementwise as ew
 from funcgraph.ops import linalg
 from funcgraph.ops.buffers import Mutable, Snapshot
 from funcgraph.ops.structural import (
+    cast,
     expand_dims,
     moved,
     normalize_axis,
@@ -96,9 +97,17 @@ def _ordered(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 @function(np.einsum)
-def einsum(*operands: Any, optimize: Any = False, **_: Any) -> Any:
+def einsum(*operands: Any, optimize: Any = False, dtype: Any = None, **_: Any) -> Any:
     """Evaluate Einstein's summation convention, with every calling form of np.einsum."""
+    n = len(operands)
+    places = range(1, n) if isinstance(operands[0], str) else range(0, n // 2 * 2, 2)
+    if dtype is not None:
+        operands = tuple(
+            as_dtype(as_array(x), dtype) if k in places else x for k, x in enumerate(operands)
+        )
     y = linalg.einsum(*operands, optimize=optimize)
+    if dtype_of(y).kind != "b" and all(dtype_of(as_array(operands[k])).kind == "b" for k in places):
+        y = cast(y, np.bool_)  # a sum of bools is their or
     arrays = [x for x in operands if hasattr(x, "shape")]
     if len(arrays) == 1 and isinstance(arrays[0], Mutable):  # without a sum NumPy gives a view
         probe = np.zeros(arrays[0].shape)

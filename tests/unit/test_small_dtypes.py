@@ -104,3 +104,25 @@ def test_norms_of_small_dtypes_do_not_overflow() -> None:
     clipped, _ = optim.clip_by_global_norm(60.0).update(g, optim.EmptyState())
     assert np.array_equal(clipped["a"], np.full(4, 30, np.float16))
     assert clipped["a"].dtype == np.float16
+
+
+B = np.array([[True, True, False], [False, True, True]])
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: np.einsum("ij->i", x), B),
+        (lambda x: np.einsum(x, [0, 1], [1]), B),
+        (lambda x: np.einsum("ij->i", x, dtype=np.float64), BYTES),
+        (lambda x: np.einsum(x, [0, 1], x, [0, 1], [0], dtype=np.float64), BYTES),
+        (lambda x: np.poly(x), np.arange(1, 4, dtype=np.uint8)),
+        (lambda x: np.poly(x), np.arange(1, 4, dtype=np.float16)),
+        (lambda x: np.polydiv(x, x[:2] + 1)[0], np.array([2, 200, 7], np.uint8)),
+        (lambda x: np.gradient(x, x[1], edge_order=2), np.array([1, 2, 9, 4], np.uint8)),
+    ],
+)
+def test_functions_that_convert_their_arguments(f: Any, x: Any) -> None:
+    got, wanted = fg.jit(f)(x), f(x)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
