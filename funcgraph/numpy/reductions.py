@@ -392,7 +392,7 @@ def _nan_extreme(
 ) -> Any:
     x, valid = without_nan(a, fill)
     y = reduce(x, axis, None, keepdims, initial, mask)
-    if valid is True:
+    if valid is True or initial is not None:  # there is always a number
         return y
     some = reduce_with(valid, axis, keepdims, red.reduce_any)
     return st.where(some, y, dtype_of(y).type(np.nan))

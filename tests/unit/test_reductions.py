@@ -262,3 +262,13 @@ def test_long_convolution_needs_no_matrix() -> None:
     ga, gv = pullback(np.ones_like(y))
     np.testing.assert_allclose(ga, np.full(a.size, v.sum()), rtol=1e-9)
     np.testing.assert_allclose(gv, np.full(v.size, a.sum()), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options", [{"axis": -1}, {"axis": -1, "where": [False, True]}, {"axis": ()}]
+)
+@pytest.mark.parametrize("f", [np.nanmax, np.nanmin])
+def test_of_nothing_but_nan_there_is_the_initial_value(f: Any, options: Any) -> None:
+    x = np.array([[np.nan, np.nan], [1.0, np.nan]])
+    g = lambda x: f(x, initial=2.0, **options)
+    assert np.array_equal(fg.jit(g)(x), g(x))
