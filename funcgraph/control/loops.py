@@ -215,6 +215,9 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     Returns:
       Outputs with a leading axis of length n.
 
+    Raises:
+      ValueError: batch_size is not a positive int.
+
     Example:
       >>> import numpy as np
       >>> map(lambda x: x**2, np.array([1.0, 2.0, 3.0]))
@@ -226,6 +229,8 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     n, xs = common_length("map", xs, None), snapshot(xs)
     if batch_size is None:
         return scan(lambda _, x: (None, f(x)), None, xs)[1]
+    if type(batch_size) is not int or batch_size < 1:
+        raise ValueError(f"map: batch_size must be a positive int, got {batch_size!r}.")
     whole = n // batch_size
     blocks = _cut_rows(xs, whole, batch_size)
     joined = _join_rows(scan(lambda _, x: (None, vmap(f)(x)), None, blocks)[1])

@@ -201,6 +201,12 @@ def test_carries_keep_their_types() -> None:
         fg.scan(lambda c, x: c, 0, np.ones(3))
 
 
+def test_map_needs_a_batch_size() -> None:
+    for size in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=rf"batch_size must be a positive int, got {size}"):
+            fg.map(np.sin, np.ones(5), batch_size=size)
+
+
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 4, 9])
 def test_map(batch_size: int | None) -> None:
     f = lambda x: {"y": fnp.sin(x) @ x}
