@@ -125,8 +125,8 @@ class _Problem:
         self.has_aux = has_aux
         self.outputs: Any = None  # structure of (solution, aux)
         self.called = 0  # the level at which the user's call has ended
-        rules = map(self.late, (self.fun, self.fwd, self.bwd, self.jvp))
-        self.rules = Rules(*rules, what, needed=True)
+        fun, fwd, bwd, jvp = map(self.late, (self.fun, self.fwd, self.bwd, self.jvp))
+        self.rules = Rules(fun, fwd, bwd, jvp, what, needed=True)
 
     def late(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Return a rule that may run when what the user's solvers close over has ended."""

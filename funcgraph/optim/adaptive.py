@@ -5,6 +5,7 @@ May import `numpy`, `tree`, `optim.base`, `optim.scaling`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -256,7 +257,7 @@ def scale_by_stddev(
 def scale_by_rss(initial_accumulator_value: Any = 0.1, eps: Any = 1e-7) -> GradientTransformation:
     """Divide updates by the root of the sum of all squares so far: g / sqrt(sum + eps).
 
-    Where the sum is 0, so is the update.
+    Where the sum is 0 or nan, the update is 0 g: an element whose gradient was nan does not move.
 
     Args:
       initial_accumulator_value: The sum at the start.
@@ -275,8 +276,7 @@ def scale_by_rss(initial_accumulator_value: Any = 0.1, eps: Any = 1e-7) -> Gradi
         return ScaleByRssState(_real_like(params, initial_accumulator_value))
 
     def leaf(g: Any, total: Any) -> Any:
-        if is_zero(eps):
-            total = fnp.where(total == 0, dtype_of(total).type(1), total)
+        total = fnp.where(total > 0, total, dtype_of(total).type(math.inf))
         return g / fnp.sqrt(_plus(total, eps))
 
     def update(updates: Any, state: ScaleByRssState, params: Any = None) -> Any:

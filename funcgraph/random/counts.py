@@ -74,12 +74,12 @@ def geometric(key: Any, p: Any, shape: Any = None, dtype: Any = np.int32) -> Any
 
     Args:
       key: Random key.
-      p: Probability, in (0, 1); broadcasts to the shape.
+      p: Probability, in (0, 1]; broadcasts to the shape.
       shape: Shape of the result; None: that of p.
       dtype: An integer dtype.
 
     Returns:
-      Array of that shape and dtype.
+      Array of that shape and dtype: its largest number where p is 0, and 0 where p is impossible.
 
     Raises:
       RandomKeyError: key is no random key.
@@ -98,7 +98,17 @@ def geometric(key: Any, p: Any, shape: Any = None, dtype: Any = np.int32) -> Any
     shape, p = sample_shape(shape, p), _probability(p, dtype)
     u = uniform(key, shape, dtype_of(p))
     log = ew.log(fnp.where(ew.equal(u, 0), dtype_of(p).type(1), u))  # as in JAX, 0 stands for 1
-    return cast(ew.floor(log / ew.log1p(-p)) + 1, dtype)
+    return _limited(ew.floor(log / ew.log1p(-p)) + 1, dtype)
+
+
+def _limited(x: Any, dtype: Any) -> Any:
+    """Return floats as integers, as XLA converts them: within their range, and 0 of nan."""
+    info = np.iinfo(dtype)
+    real = dtype_of(x).type
+    above = ew.greater_equal(x, real(float(info.max)))  # rounded up: the first beyond
+    inside = ew.greater_equal(x, real(float(info.min))) & ~above
+    whole = cast(fnp.where(inside, x, real(0)), dtype)
+    return fnp.where(above, dtype.type(info.max), whole)
 
 
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = np.float32) -> Any:

@@ -165,7 +165,9 @@ def _np_poisson(key: Any, lam: Any, dtype: Any) -> Any:
             rate = np.where(large, lam, 1e5).astype(lam.dtype)
             out = np.where(large, _accepted(rounds, lam.size, _ptrs(rate), lam.dtype), out)
         out = np.where(lam == 0, 0, out)
-    return out.astype(dtype).reshape(shape)[()]
+        most = np.iinfo(dtype).max  # as XLA converts numbers beyond it
+        out = np.where(out >= np.float32(most), most, out.astype(dtype)).astype(dtype)
+    return out.reshape(shape)[()]
 
 
 def _jax_poisson(jax: Any, key: Any, lam: Any, dtype: Any) -> Any:

@@ -268,6 +268,13 @@ def test_no_update_is_nan_where_the_gradient_is_zero() -> None:
             np.testing.assert_array_equal(updates, 0 * g, err_msg=name)
 
 
+def test_a_sum_of_squares_that_is_nan_stops_its_element_alone() -> None:
+    tx = optim.scale_by_rss()
+    _, state = tx.update(np.array([np.nan, 1.0]), tx.init(np.zeros(2)))
+    updates, _ = tx.update(np.ones(2), state)
+    np.testing.assert_allclose(updates, [0.0, 1 / np.sqrt(2.1)], rtol=1e-6)  # as optax
+
+
 def test_the_number_of_steps_does_not_overflow() -> None:
     tx = optim.scale_by_schedule(lambda count: 1.0)
     state = optim.ScaleByScheduleState(np.int32(2**31 - 2))

@@ -310,3 +310,19 @@ def test_names_of_keys() -> None:
 def test_errors(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("run", [lambda f: f, fg.jit], ids=["eager", "jit"])
+def test_counts_at_the_borders(run: Any) -> None:
+    """As jax.random: the largest integer for what is beyond it, 0 for nan (it was the least)."""
+    p = np.float32([0.0, 1.0, np.inf, -np.inf, np.nan, -1.0, 2.0, 1e-30])
+    for dtype in (np.int32, np.int8, np.uint16):
+        most = np.iinfo(dtype).max
+        with np.errstate(all="ignore"):
+            got = run(lambda p, d=dtype: random.geometric(KEY, p, dtype=d))(p)
+            many = run(lambda x, d=dtype: random.poisson(KEY, x, dtype=d))(np.float32([1e30, 0.0]))
+        np.testing.assert_array_equal(got, [most, 1, 0, 1, 0, 0, 0, most])
+        np.testing.assert_array_equal(many, [most, 0])
+        assert got.dtype == many.dtype == dtype
+    with np.errstate(all="ignore"):
+        assert random.geometric(KEY, np.float16(0)) == 2**31 - 1

@@ -55,7 +55,7 @@ def _written_out(graph: Graph) -> Graph:
     for e in graph.equations:
         steps = _STEPS.get(e.primitive.name)
         x = e.inputs[0] if steps else None
-        if isinstance(x, Var) and _same_type(e.outputs[0], x) and prod(x.aval.shape):
+        if isinstance(x, Var) and _same_type(e.outputs[0], x) and 0 not in x.aval.shape:
             equations += _steps(e, steps or [])
         else:
             equations.append(e)
