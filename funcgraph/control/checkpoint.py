@@ -17,11 +17,12 @@ from funcgraph.core.aval import aval_of, dtype_of, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
-from funcgraph.core.trace import KIND, NUMPY, TRACER, ValueTracer
+from funcgraph.core.trace import KIND, NUMPY, TRACER, Tracer
 from funcgraph.errors import ConcretizationError, user_line
 from funcgraph.ops.strong import finite_or, seeding
 from funcgraph.transforms.arguments import name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
+from funcgraph.transforms.forward import ForwardTracer
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.linear import jvp
@@ -212,8 +213,10 @@ def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
         return tuple(run_flat(*xs))
 
     def fwd(*xs: Any) -> Any:
-        if any(isinstance(x, ValueTracer) for x in xs):
+        if any(type(x) is TapeTracer for x in xs):
             return call_with_rules(rules, xs), []  # an outer derivative keeps no more, either
+        if any(map(_is_pushed, xs)):  # forward mode goes through what reverse mode does inside
+            return vjp(together, *xs)[0], []
         return together(*xs), []
 
     def bwd(held: Any, cts: Any) -> list[Any]:
@@ -229,6 +232,13 @@ def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
 
     rules = Rules(together, fwd, bwd, tangents, name)
     return rules
+
+
+def _is_pushed(x: Any) -> bool:
+    """Return whether an outer forward mode is at work on x."""
+    while isinstance(x, Tracer) and type(x) is not ForwardTracer:
+        x = getattr(x, "value", None)
+    return isinstance(x, Tracer)
 
 
 # --- policies ------------------------------------------------------------------------------------

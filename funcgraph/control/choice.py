@@ -154,7 +154,15 @@ def _jvp(tangents: Any, y: Any, *args: Any, safe: bool, **attrs: Any) -> Any:
 
 def _augment(args: Any, attrs: dict[str, Any], varying: Any) -> Any:
     flags = _flags(attrs["branches"], varying[1:])
-    return switch_primitive(*args, **attrs), [], {**attrs, "flags": flags}
+    ahead = tuple(_ahead(b, flags) for b in attrs["branches"])
+    return switch_primitive(*args, **{**attrs, "branches": ahead}), [], {**attrs, "flags": flags}
+
+
+def _ahead(graph: Graph, flags: Flags) -> Graph:
+    """Return the graph as reverse mode runs it: an outer forward mode goes through custom_vjp."""
+    forward, n = split(graph, flags).forward, len(graph.outputs)
+    alone = (forward.inputs, forward.equations, forward.outputs[:n], forward.constants)
+    return cached(graph, ("ahead", flags), lambda: prune(Graph(*alone)))
 
 
 def _vjp(

@@ -73,6 +73,18 @@ def test_derivatives_are_those_without_checkpoint(mode: str, policy: Any) -> Non
     same(fg.jit(ours)(X), one)
 
 
+@pytest.mark.parametrize("wrap", [checkpoint, lambda f: lambda x: fg.cond(x < 9.0, f, f, x)])
+def test_forward_over_reverse_goes_through_custom_vjp(wrap: Any) -> None:
+    @fg.custom_vjp
+    def cube(x: Any) -> Any:
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (g * 3 * x**2,))
+    f = wrap(lambda x: cube(x) * x)
+    same(fg.jvp(fg.grad(f), (2.0,), (1.0,)), (32.0, 48.0))
+    same(fg.jvp(fg.grad(wrap(f)), (2.0,), (1.0,)), (32.0, 48.0))
+
+
 def test_policies_choose_what_is_kept() -> None:
     def count(f: Any) -> float:
         return saved_residuals(lambda w: f(f(f(w))))(BIG).bytes / BIG.nbytes
