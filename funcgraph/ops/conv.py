@@ -120,14 +120,23 @@ def _flat(axes: str, lengths: dict[str, Ints]) -> Ints:
     return tuple(n for letter in axes for n in lengths[letter])
 
 
+def _apart(axes: str, lengths: dict[str, Ints], into: str) -> tuple[int, Ints]:
+    """Return the place of an axis that a batch joins, and all lengths, without it if it is 1.
+
+    Without axes of length 1 XLA sees that one transposition undoes another.
+    """
+    place, flat = len(_flat(axes[: axes.index(into)], lengths)), _flat(axes, lengths)
+    return place, flat[:place] + flat[place + (flat[place] == 1) :]
+
+
 def _merged(x: Any, axes: str, groups: int, into: str) -> Any:
     """Join the batch axis, in front, with another axis: it becomes the slower part of it."""
     size, *shape = shape_of(x)
     lengths = _split(tuple(shape), axes, groups)
-    x = reshape(x, shape=(size, *_flat(axes, lengths)))
-    place = len(_flat(axes[: axes.index(into)], lengths))
+    place, flat = _apart(axes, lengths, into)
+    x = reshape(x, shape=(size, *flat))
     if place:
-        x = transpose(x, axes=(*range(1, place + 1), 0, *range(place + 1, len(shape) + 2)))
+        x = transpose(x, axes=(*range(1, place + 1), 0, *range(place + 1, len(flat) + 1)))
     lengths[into] = (size * lengths[into][0],)
     return reshape(x, shape=_joined(axes, lengths))
 
@@ -142,8 +151,7 @@ def _unmerged(x: Any, axes: str, groups: int, into: str, size: int) -> Any:
     total = groups * size if into == "g" else groups
     lengths = _split(shape_of(x), axes, total)
     lengths[into] = (lengths[into][0] // size,)
-    place = len(_flat(axes[: axes.index(into)], lengths))
-    flat = list(_flat(axes, lengths))
+    place, flat = _apart(axes, lengths, into)
     x = reshape(x, shape=(*flat[:place], size, *flat[place:]))
     if place:
         x = transpose(x, axes=(place, *range(place), *range(place + 1, len(flat) + 1)))

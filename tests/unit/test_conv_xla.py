@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import funcgraph as fg
 from funcgraph.ops import conv as ops
 from funcgraph.ops import conv_numpy, conv_taps, conv_xla
 from funcgraph.ops.windows import Ints, Pairs, output_length, pads
@@ -259,6 +260,19 @@ def test_weight_gradients_pad_block_by_block(monkeypatch: pytest.MonkeyPatch) ->
     case = Case((6, 7, 9, 8), (3, 3, 8, 4))
     by_kernel = lambda x, w, g: ops.conv_kernel(x, g, shape=(3, 3), **case.attrs())
     assert "tensor<6x9x11x8xf32>" not in lowered(by_kernel, case)
+
+
+def test_kernels_gradients_of_single_examples_turn_nothing_round() -> None:
+    """Examples become groups, which come first again in the products of stacks of matrices."""
+    case = Case((1, 6, 7, 2), (3, 2, 2, 9), 1, "VALID")
+    rows = [RNG.standard_normal((20, *shape)) for shape in (case.x, case.outputs())]
+    one = lambda x, g: ops.conv_kernel(x, g, shape=(3, 2), **case.attrs())
+    step = fg.jit(fg.vmap(one), backend="xla")
+    assert not re.search(r"= f64\S* (transpose|copy)\(", step.lower(*rows).compile().as_text())
+    wanted = [
+        conv_numpy.by_kernel(*r, shape=(3, 2), **case.attrs()) for r in zip(*rows, strict=True)
+    ]
+    close(step(*rows), np.stack(wanted))
 
 
 # --- against JAX, through JAX's transformations ---------------------------------------------------
