@@ -17,12 +17,11 @@ from funcgraph.core.aval import aval_of, dtype_of, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.primitive import Linear, Primitive
 from funcgraph.core.simplify import prune
-from funcgraph.core.trace import KIND, NUMPY, TRACER, Tracer
+from funcgraph.core.trace import KIND, NUMPY, TRACER
 from funcgraph.errors import ConcretizationError, user_line
 from funcgraph.ops.strong import finite_or, seeding
 from funcgraph.transforms.arguments import name_of, positions, run, snapshot
 from funcgraph.transforms.batching import Replicated
-from funcgraph.transforms.forward import ForwardTracer
 from funcgraph.transforms.gradient import vjp
 from funcgraph.transforms.inspection import inspection
 from funcgraph.transforms.linear import jvp
@@ -116,7 +115,7 @@ def checkpoint(
         fixed = positions(static_argnums, len(args))
         free = tuple(x for k, x in enumerate(args) if k not in fixed)
         leaves, structure = tree.flatten((free, kwargs))
-        if not any(KIND[type(x)] == TRACER for x in leaves):
+        if not _traced(leaves):
             return fun(*args, **kwargs)
         found: Any = None
 
@@ -206,6 +205,10 @@ def _later(held: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
     return [barrier(x, *given) for x in held]
 
 
+def _traced(leaves: Sequence[Any]) -> bool:
+    return any(KIND[type(x)] == TRACER for x in leaves)
+
+
 def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
     """Return rules that keep the arguments, and differentiate the function when it is asked for."""
 
@@ -215,7 +218,7 @@ def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
     def fwd(*xs: Any) -> Any:
         if any(type(x) is TapeTracer for x in xs):
             return call_with_rules(rules, xs), []  # an outer derivative keeps no more, either
-        if any(map(_is_pushed, xs)):  # forward mode goes through what reverse mode does inside
+        if _traced(xs):  # an outer forward mode goes through what reverse mode does inside
             return vjp(together, *xs)[0], []
         return together(*xs), []
 
@@ -232,13 +235,6 @@ def _rules(run_flat: Callable[..., Sequence[Any]], name: str) -> Rules:
 
     rules = Rules(together, fwd, bwd, tangents, name)
     return rules
-
-
-def _is_pushed(x: Any) -> bool:
-    """Return whether an outer forward mode is at work on x."""
-    while isinstance(x, Tracer) and type(x) is not ForwardTracer:
-        x = getattr(x, "value", None)
-    return isinstance(x, Tracer)
 
 
 # --- policies ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from funcgraph.control.types import strong
+from funcgraph.control.types import strengthen, strong
 from funcgraph.core.aval import Aval, aval_of, dtype_of, is_inexact
 from funcgraph.core.graph import Graph
 from funcgraph.core.jaxlink import jax_name
@@ -98,7 +98,11 @@ def run_graph(graph: Graph, args: Sequence[Any]) -> Sequence[Any]:
     """Run a graph: the compiled program on arrays, one operation of it on tracers."""
     if any(KIND[type(x)] == TRACER for x in args):
         return without_tracers(jit_call(*args, graph=graph, backend="numpy"))
-    return compiled(graph)(*args)
+    # A program of arrays does not know what to do with a number of Python: x < 0 is no array.
+    given = zip(args, graph.inputs, strict=True)
+    return compiled(graph)(
+        *[x if hasattr(x, "dtype") or v.aval.weak else strengthen(x) for x, v in given]
+    )
 
 
 def own_memory(outs: Iterable[Any], args: Sequence[Any]) -> tuple[Any, ...]:

@@ -355,3 +355,9 @@ def test_a_checkpoint_inside_a_staged_loop_keeps_its_argument_only() -> None:
     kept = fg.saved_residuals(f(fg.checkpoint(layer)))(x).bytes
     assert kept <= (n + 2) * x.nbytes < plain / 3
     same(fg.grad(f(fg.checkpoint(layer)))(x), fg.grad(f(layer))(x))
+
+
+def test_a_choice_inside_a_choice_takes_a_number() -> None:
+    inner = lambda x: fg.cond(x < 1.0, lambda x: x * 3.0, lambda x: x, x)
+    outer = fg.jit(lambda x: fg.cond(x < 9.0, inner, inner, x))
+    same([outer(0.5), fg.grad(outer)(0.5), outer(2.0)], [1.5, 3.0, 2.0])

@@ -73,7 +73,9 @@ def test_derivatives_are_those_without_checkpoint(mode: str, policy: Any) -> Non
     same(fg.jit(ours)(X), one)
 
 
-@pytest.mark.parametrize("wrap", [checkpoint, lambda f: lambda x: fg.cond(x < 9.0, f, f, x)])
+@pytest.mark.parametrize(
+    "wrap", [checkpoint, lambda f: fg.jit(lambda x: fg.cond(x < 9.0, f, f, x))]
+)
 def test_forward_over_reverse_goes_through_custom_vjp(wrap: Any) -> None:
     @fg.custom_vjp
     def cube(x: Any) -> Any:
