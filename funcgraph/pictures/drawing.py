@@ -154,7 +154,7 @@ def draw(
       >>> import numpy as np
       >>> import funcgraph as fg
       >>> picture = draw(lambda w, x: np.sum(np.tanh(x @ w)))(np.ones((3, 2)), np.ones((5, 3)))
-      >>> picture.mermaid.count("<br/>"), "g × y × y" in picture.svg
+      >>> picture.mermaid.count("<br/>"), "g × (1 − y × y)" in picture.svg
       (0, True)
     """
     if not callable(fun):
