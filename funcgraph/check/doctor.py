@@ -76,10 +76,10 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     text = f"BLAS: {blas.get('name', 'unknown')} {blas.get('version', '')}".rstrip()
-    return f"{text}, {_threads()}"
+    return f"{text}, {_kernels_and_threads()}"
 
 
-def _threads() -> str:
+def _kernels_and_threads() -> str:
     """Return the BLAS's kernels and threads: as threadpoolctl sees them, or as the settings say."""
     if importlib.util.find_spec("threadpoolctl") is not None:
         pools = importlib.import_module("threadpoolctl").threadpool_info()

@@ -207,13 +207,10 @@ def _slogdet_jvp(t: Any, y: Any, a: Any) -> Any:
 
 
 def _slogdet_vjp(g: Any, y: Any, a: Any) -> tuple[Any]:
-    sign, logarithm = g
+    sign, change = g
     if is_complex(a):  # the sign turns with the imaginary part
-        turned = 0 if sign is None else real(sign * y[0] * 1j)
-        logarithm = (0 if logarithm is None else logarithm) - 1j * turned
-    if logarithm is None:
-        return (None,)
-    return (_per_matrix(logarithm) * matrix_transpose(inv(a)),)
+        change = change - 1j * real(sign * y[0] * 1j)
+    return (_per_matrix(change) * matrix_transpose(inv(a)),)
 
 
 def _slogdet_aval(a: Aval) -> tuple[Aval, Aval]:
